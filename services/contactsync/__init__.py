@@ -1,0 +1,1 @@
+"""Contactsync: keeps Planfix filters and Google Contacts labels the same, both ways."""
