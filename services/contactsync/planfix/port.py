@@ -1,0 +1,119 @@
+"""What the watcher, the writer and the gateway need of Planfix; `client.py` does it over the REST API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from contactsync_contracts.contact import Contact
+from contactsync_contracts.messages import Class, NewContactDefaults, PlanfixContact
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A saved contact list. `owner` is None for the system's own (`:contact`, `:company`)."""
+
+    filter_id: str
+    name: str
+    owner: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Employee:
+    number: int
+    name: str
+    email: str
+    emails: tuple[str, ...]
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to list. Every condition given must hold (AND).
+
+    visible_to, editable_by: employee numbers (complex filters 47 and 48); numbers: contact numbers (4231);
+    modified_since, created_since: Unix seconds, applied with minute granularity in the time zone of the token's
+    employee, already widened by the client so that nothing at or after the moment is missed.
+    """
+
+    filter_id: str | None = None
+    visible_to: int | None = None
+    editable_by: int | None = None
+    numbers: tuple[int, ...] | None = None
+    email: str | None = None
+    phone: str | None = None
+    modified_since: float | None = None
+    created_since: float | None = None
+    companies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContactPage:
+    """`count` is the number of rows in the answer (before dropping any that could not be mapped)."""
+
+    contacts: tuple[PlanfixContact, ...]
+    count: int
+    markers: Mapping[int, str] = field(default_factory=dict)
+    """`sourceObjectId` of the contacts that have one."""
+    phones: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """Each contact's phones as Planfix spells them: what a write of the whole list is laid over."""
+    skipped: Mapping[int, str] = field(default_factory=dict)
+    """Number to the reason why a row could not be mapped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an update answered. `queued`: HTTP 202, it will be applied later. `failures`: vendor field -> error."""
+
+    queued: bool = False
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+class PlanfixApi(Protocol):
+    """All calls obey the quota first (waiting) and raise `contactsync.errors`."""
+
+    async def list_contacts(
+        self, query: Query, *, offset: int = 0, ids_only: bool = False, cls: Class
+    ) -> ContactPage:
+        """One page of at most 100; with all mapped fields unless `ids_only` (then `fields` are empty)."""
+
+    async def get_contact(self, number: int, *, cls: Class) -> PlanfixContact | None:
+        """None when it does not exist or is in the trash."""
+
+    async def filters(self, *, cls: Class) -> list[Filter]: ...
+
+    async def employees(self, *, cls: Class) -> list[Employee]:
+        """All employees, inactive ones too."""
+
+    async def update_contact(
+        self,
+        number: int,
+        fields: Contact,
+        *,
+        is_company: bool,
+        phones: Sequence[Mapping[str, Any]],
+        cls: Class,
+    ) -> Written:
+        """Silent partial update. `phones` is the current list as Planfix spells it (the overlay's ground)."""
+
+    async def create_contact(
+        self,
+        fields: Contact,
+        *,
+        is_company: bool,
+        owner: int,
+        defaults: NewContactDefaults,
+        marker: str,
+        cls: Class,
+    ) -> int:
+        """The new contact's number. Raises OutcomeUnknown when it may exist already."""
+
+    async def company_number(self, name: str, *, cls: Class) -> int | None:
+        """The one company of exactly this name."""
+
+    async def delta_filter_works(self, *, cls: Class) -> bool:
+        """Whether "modified after 2000" answers something and "modified after tomorrow" nothing: an unknown
+        filter type answers an empty success."""
+
+    async def ping(self) -> None: ...
