@@ -8,9 +8,8 @@ not asked for, is hidden from the token, or failed to map) and is left alone on 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, NewType
-
-from pydantic import BaseModel, ConfigDict, Field
+from dataclasses import dataclass
+from typing import Final, NewType
 
 FilterId = NewType("FilterId", str)
 ContactId = NewType("ContactId", int)
@@ -45,7 +44,8 @@ CUSTOM_PREFIX: Final = "custom:"
 NAME_FIELDS: Final = ("given", "middle", "family")
 
 
-class Element(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Element:
     """One phone number or e-mail address.
 
     ``key`` is what makes it the same element on both sides: E.164 (or the bare digits of a number that is none)
@@ -53,9 +53,7 @@ class Element(BaseModel):
     ``work``, ``home``, ``other``, or empty where the side says nothing that the other side could hold.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    key: Annotated[str, Field(min_length=1)]
+    key: str
     value: str
     kind: str = ""
 

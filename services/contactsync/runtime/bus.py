@@ -179,8 +179,8 @@ class Bus(Protocol):
     @property
     def connected(self) -> bool: ...
 
-    def on_reconnect(self, hook: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-        """Call `hook` after every reconnection; the result takes the hook away again."""
+    def on_reconnect(self, hook: Callable[[], None]) -> Callable[[], None]:
+        """Call `hook` (plain, quick) after every reconnection; the result takes the hook away again."""
 
     async def close(self) -> None:
         """Flush what is buffered and leave. Never raises."""
@@ -208,7 +208,7 @@ class Bus(Protocol):
         """RESET the consumer and deliver what `Intake.pull` asks for to `sink` (a plain, quick function)."""
 
     async def ack(self, tokens: Sequence[str]) -> None:
-        """Acknowledge, without waiting for the server: an acknowledgement that gets lost means a redelivery."""
+        """Acknowledge without waiting for the server: an acknowledgement that gets lost means a redelivery."""
 
     async def working(self, tokens: Sequence[str]) -> None:
         """Start the redelivery time-out of these messages anew."""
@@ -241,7 +241,10 @@ class Bus(Protocol):
         """The value now (read from the stream's leader), None when absent or deleted."""
 
     def load(self, pattern: str) -> AsyncIterator[Record]:
-        """All records of a pattern in the order they were written; complete or an exception, never less."""
+        """All records of a pattern in the order they were written; complete or an exception, never less.
+
+        A key that is changed meanwhile may come twice; the later one counts.
+        """
 
     async def load_keys(self, keys: Sequence[str]) -> dict[str, Record]:
         """The records of these keys; absent keys are left out. Any number of keys."""
