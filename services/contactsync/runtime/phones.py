@@ -1,7 +1,7 @@
 """What makes two spellings of a phone number the same number: its E.164 form, or its bare digits.
 
-Both mappings (`planfix/mapping.py`, `google/mapping.py`) use it. Parsing is the costly part of comparing contacts,
-so answers are cached.
+Both mappings (`planfix/mapping.py`, `google/mapping.py`) use it. Parsing is the costly part of comparing
+contacts, so answers are cached.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ def e164(value: str, region: str) -> str | None:
 def phone_key(value: str, region: str, *, bare_is_international: bool) -> str:
     """The canonical key of a number; empty only for blank text.
 
-    A valid number is its E.164 form, followed by `;ext=` and the extension if it has one. With
-    `bare_is_international` (Planfix, which drops the plus sign) a number of digits only is first tried with one.
-    Otherwise a number that is not valid is its digits (with the plus sign it came with), and a text with fewer
-    than three digits is the folded text.
+    A valid number is its E.164 form (an extension does not make another number). With `bare_is_international`
+    (Planfix, which drops the plus sign) a number of digits only is first tried with one. Any other number is
+    its digits; a text with fewer than three digits is no number and is its folded self.
     """
     text = " ".join(unicodedata.normalize("NFKC", value).split())
     digits = "".join(character for character in text if character.isdigit())
@@ -56,5 +55,4 @@ def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber | None:
 
 
 def _format(number: phonenumbers.PhoneNumber) -> str:
-    text = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return f"{text};ext={number.extension}" if number.extension else text
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

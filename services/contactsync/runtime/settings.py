@@ -310,6 +310,11 @@ class Settings(BaseModel):
         return "0.0.0.0", 8080
 
     @property
+    def metrics_host(self) -> str:
+        """Where `/metrics` of each service listens: on loopback exactly when the gateway does."""
+        return self.bind[0]
+
+    @property
     def new_contact(self) -> NewContactDefaults:
         """What a contact created in Planfix gets unless its filter says otherwise."""
         return NewContactDefaults(
