@@ -1,0 +1,1 @@
+"""What every service stands on: the bus, mailboxes and ownership, state, settings, logs and metrics."""
