@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 import pytest
 from openapi_schema_validator import OAS30Validator
-from simulated_planfix import Account
 
 from contactsync.simulators.planfix_json import CONTACT_FIELDS
 from contactsync.simulators.seed import planfix_contacts
+from simulated_planfix import Account
 
 SHARED = Path(os.environ.get("CONTACTSYNC_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 DOCUMENT = SHARED / "facts" / "planfix-openapi.json"

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 import pytest
-from simulated_planfix import Account, modified_after
 
 from contactsync.simulators.wire import Request
+from simulated_planfix import Account, modified_after
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
-from simulated_planfix import Account, Clock, modified_after
-
 from contactsync.simulators.faults import Faults
+
 from contactsync.simulators.planfix import PlanfixSimulator
 from contactsync.simulators.planfix_options import PlanfixOptions
+from simulated_planfix import Account, Clock, modified_after
 
 
 @pytest.fixture
