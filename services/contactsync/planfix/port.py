@@ -33,6 +33,8 @@ class Query:
     """What to list. Every condition given must hold (AND).
 
     visible_to, editable_by: employee numbers (complex filters 47 and 48); numbers: contact numbers (4231);
+    email: the exact primary address; phone: a canonical key, found inside the stored spelling, so the answer may
+    hold other numbers too and the caller compares keys.
     modified_since, created_since: Unix seconds, applied with minute granularity in the time zone of the token's
     employee, already widened by the client so that nothing at or after the moment is missed.
     """
@@ -55,19 +57,26 @@ class ContactPage:
     contacts: tuple[PlanfixContact, ...]
     count: int
     markers: Mapping[int, str] = field(default_factory=dict)
-    """`sourceObjectId` of the contacts that have one."""
+    """`sourceObjectId`, else our stamp field, of the contacts that have one."""
     phones: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """Each contact's phones as Planfix spells them: what a write of the whole list is laid over."""
     skipped: Mapping[int, str] = field(default_factory=dict)
-    """Number to the reason why a row could not be mapped."""
+    """Number to the reason why a row is not in `contacts`: in the trash, or not mappable (0: without a number)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What an update answered. `queued`: HTTP 202, it will be applied later. `failures`: vendor field -> error."""
+    """What an update answered.
+
+    `queued`: HTTP 202, it will be applied later. `sent`: false when nothing was left to send. `failures`: Planfix's
+    field to its error. `refused`: canonical field to the reason why it, or one of its elements, is not written:
+    what Planfix cannot hold (not sent) and `failures` by our names.
+    """
 
     queued: bool = False
+    sent: bool = True
     failures: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class PlanfixApi(Protocol):
@@ -93,9 +102,14 @@ class PlanfixApi(Protocol):
         *,
         is_company: bool,
         phones: Sequence[Mapping[str, Any]],
+        current: Contact | None = None,
         cls: Class,
     ) -> Written:
-        """Silent partial update. `phones` is the current list as Planfix spells it (the overlay's ground)."""
+        """Silent partial update. `phones` is the current list as Planfix spells it (the overlay's ground), `current`
+        the contact as it was just read: it keeps the primary e-mail address and a birthday without a year.
+
+        Raises Rejected with `items` (canonical field to reason) when Planfix refuses the whole request because of
+        one field, OutcomeUnknown, Gone."""
 
     async def create_contact(
         self,

@@ -1,0 +1,237 @@
+"""One request at a time to Planfix's REST API: turn, pace, bearer token, deadline, no redirects.
+
+`answers.py` says what came of it; `client.py` knows the requests. Requests of this process take turns, humans'
+first; the quota that all replicas share is behind `pace`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import anyio
+import orjson
+
+from contactsync.errors import OutcomeUnknown, Unavailable, VendorError
+from contactsync.planfix.answers import Answer, Asked, content_of
+from contactsync.runtime.metrics import Metrics
+from contactsync_contracts.messages import Class
+
+CONNECT_S: Final = 5.0
+TOTAL_S: Final = 30.0
+BYTES_MAX: Final = 32 * 1024 * 1024
+
+_RANK: Final[Mapping[Class, int]] = {Class.HUMAN: 0, Class.CHANGE: 1, Class.BACKGROUND: 2}
+
+
+def _nothing(*_: object) -> None:
+    """The default of every hook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the quota wants to know.
+
+    `pace(cls)` returns when a request may start at once; while it waits it is cancelled if a request of a higher
+    class arrives. `on_sent()`: the headers are on the wire (never called if no connection came about).
+    `on_remaining(requests, reset_s)`: what Planfix says is left of the day. `on_limited(retry_after_s)`.
+    """
+
+    pace: Callable[[Class], Awaitable[None]]
+    on_sent: Callable[[], None] = _nothing
+    on_remaining: Callable[[int, float | None], None] = _nothing
+    on_limited: Callable[[float], None] = _nothing
+
+
+@dataclass(slots=True)
+class Turns:
+    """A lock that the highest class gets next; who only waits for the quota gives way to a higher class."""
+
+    pace: Callable[[Class], Awaitable[None]]
+    _waiting: list[tuple[int, int, anyio.Event]] = field(default_factory=list)
+    _seen: int = 0
+    _busy: bool = False
+    _pacing: tuple[int, anyio.CancelScope] | None = None
+
+    @asynccontextmanager
+    async def turn(self, cls: Class) -> AsyncIterator[None]:
+        rank = _RANK[cls]
+        self._seen += 1
+        place = self._seen
+        while True:
+            await self._enter(rank, place)
+            try:
+                with anyio.CancelScope() as scope:
+                    self._pacing = (rank, scope)
+                    try:
+                        await self.pace(cls)
+                    finally:
+                        self._pacing = None
+                if not scope.cancelled_caught:
+                    yield
+                    return
+            finally:
+                self._leave()
+
+    async def _enter(self, rank: int, place: int) -> None:
+        if not self._busy:
+            self._busy = True
+            return
+        if self._pacing is not None and rank < self._pacing[0]:
+            self._pacing[1].cancel()
+        entry = (rank, place, anyio.Event())
+        heapq.heappush(self._waiting, entry)
+        try:
+            await entry[2].wait()
+        except BaseException:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+                heapq.heapify(self._waiting)
+            else:  # the turn was handed over at the very moment of the cancellation
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        """Hands the turn over without a gap in which somebody else could take it."""
+        if self._waiting:
+            heapq.heappop(self._waiting)[2].set()
+        else:
+            self._busy = False
+
+
+class Transport:
+    """Requests below one base address. Use as an async context manager."""
+
+    def __init__(
+        self, base_url: str, token: str, hooks: Hooks, *, metrics: Metrics | None = None, total_s: float = TOTAL_S
+    ) -> None:
+        self._base = base_url.rstrip("/") + "/"
+        self._token = token
+        self._hooks = hooks
+        self._metrics = metrics
+        self._total_s = total_s
+        self._turns = Turns(hooks.pace)
+        self._session: aiohttp.ClientSession | None = None
+        self._limited = 0
+
+    def __repr__(self) -> str:
+        return f"Transport({urlsplit(self._base).hostname})"
+
+    async def __aenter__(self) -> Transport:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(self._headers_sent)
+        self._session = aiohttp.ClientSession(
+            # A connection of its own for each request: the library would repeat a GET on a connection that
+            # turns out to be dead, past the quota; and a write that found no connection surely did nothing.
+            connector=aiohttp.TCPConnector(limit=1, force_close=True),
+            timeout=aiohttp.ClientTimeout(total=self._total_s, connect=CONNECT_S, sock_connect=CONNECT_S),
+            headers={"Authorization": f"Bearer {self._token}", "Accept": "application/json"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[trace],
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def request(
+        self,
+        verb: str,
+        path: str,
+        asked: Asked,
+        *,
+        cls: Class,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> tuple[int, dict[str, Any]]:
+        """Status and content of a success. Raises `contactsync.errors`."""
+        async with self._turns.turn(cls):
+            answer = await self._exchange(verb, path, asked, body, query)
+            self._tell_remaining(answer)
+            try:
+                content = content_of(answer, asked, attempt=self._limited)
+            except Unavailable as error:
+                if error.bucket is not None:
+                    self._limited += 1
+                    self._hooks.on_limited(error.retry_after_s)
+                raise
+            self._limited = 0
+            return answer.status, content
+
+    async def _exchange(
+        self,
+        verb: str,
+        path: str,
+        asked: Asked,
+        body: Mapping[str, Any] | None,
+        query: Mapping[str, str] | None,
+    ) -> Answer:
+        if self._session is None:
+            raise RuntimeError("the transport is not open")
+        began = time.monotonic()
+        sent = SimpleNamespace(done=False)
+        status = 0
+        try:
+            async with self._session.request(
+                verb,
+                self._base + path,
+                params=query,
+                data=None if body is None else orjson.dumps(body),
+                headers={"Content-Type": "application/json"} if body is not None else None,
+                allow_redirects=False,
+                trace_request_ctx=sent,
+            ) as response:
+                raw = await _read(response)
+                status = response.status
+                return Answer(status, raw, {name.lower(): value for name, value in response.headers.items()})
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _lost(error, asked, sent=sent.done) from error
+        finally:
+            if self._metrics is not None:
+                self._metrics.api_requests.labels("planfix", asked.method, str(status)).inc()
+                self._metrics.api_seconds.labels("planfix", asked.method).observe(time.monotonic() - began)
+
+    async def _headers_sent(
+        self,
+        _session: aiohttp.ClientSession,
+        context: SimpleNamespace,
+        _params: aiohttp.TraceRequestHeadersSentParams,
+    ) -> None:
+        context.trace_request_ctx.done = True
+        self._hooks.on_sent()
+
+    def _tell_remaining(self, answer: Answer) -> None:
+        remaining = answer.headers.get("x-ratelimit-remaining", "").strip()
+        reset = answer.headers.get("x-ratelimit-reset", "").strip()
+        if remaining.isascii() and remaining.isdigit():
+            known = reset.isascii() and reset.isdigit()
+            self._hooks.on_remaining(int(remaining), float(reset) if known else None)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body; one that is larger than any honest answer counts as truncated."""
+    parts = bytearray()
+    async for chunk in response.content.iter_chunked(65_536):
+        parts += chunk
+        if len(parts) > BYTES_MAX:
+            raise aiohttp.ClientPayloadError("the answer is too large")
+    return bytes(parts)
+
+
+def _lost(error: Exception, asked: Asked, *, sent: bool) -> VendorError:
+    kind = "in time" if isinstance(error, TimeoutError) else "completely"
+    if not sent:
+        return Unavailable("Planfix cannot be reached")
+    if asked.write:
+        return OutcomeUnknown(f"Planfix did not answer a write {kind}")
+    return Unavailable(f"Planfix did not answer {kind}")
