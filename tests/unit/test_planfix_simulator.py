@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from contactsync.simulators.faults import Fault
 from contactsync.simulators.wire import Request
 from simulated_planfix import Account, modified_after
 
@@ -159,6 +160,18 @@ def test_a_list_may_show_the_trash_if_switched_on() -> None:
     assert account.read(number, "isDeleted") == {"isDeleted": True}
 
 
+def test_a_list_can_lose_its_end_or_everything_without_saying_so(account: Account) -> None:
+    numbers = [account.planfix.add_contact({"name": f"C{index}"}) for index in range(10)]
+    for kind, keep in (("short_page", None), ("short_page", 3), ("empty_page", None)):
+        account.planfix.faults.add(Fault(kind=kind, path="/contact/list", keep=keep))
+    assert account.listed() == numbers[:5]
+    assert account.listed() == numbers[:3]
+    assert account.listed() == []
+    assert account.listed() == numbers
+    account.planfix.faults.add(Fault(kind="empty_page", path="/contact/filters"))
+    assert account.call("POST", "/contact/filters")[1]["filters"] == []
+
+
 # -- complex filters -------------------------------------------------------------------------------------------
 
 
@@ -299,14 +312,14 @@ def test_saved_filters_show_owner_and_name_but_no_conditions(account: Account) -
 def test_a_contact_can_be_moved_in_and_out_of_a_filter(account: Account, kind: str) -> None:
     planfix = account.planfix
     owner = planfix.add_employee("Olga", email="olga@example.com")
-    condition: dict[str, object] = {
+    conditions: dict[str, dict[str, Any]] = {
         "group": {"kind": "group", "group": planfix.add_group("G")},
         "custom": {"kind": "custom", "field": planfix.add_custom_field("F"), "value": "yes"},
         "supervisor": {"kind": "supervisor", "user": owner},
         "template": {"kind": "template", "template": planfix.add_template("T")},
         "ids": {"kind": "ids", "ids": []},
-    }[kind]
-    saved = planfix.add_filter("F", owner, condition)
+    }
+    saved = planfix.add_filter("F", owner, conditions[kind])
     number = planfix.add_contact({"name": "Ann"})
     assert account.listed(filterId=saved) == []
     planfix.put_into_filter(saved, number)

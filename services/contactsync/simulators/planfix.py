@@ -60,7 +60,7 @@ class PlanfixSimulator(PlanfixReads):
     # -- requests ------------------------------------------------------------------------------------------
 
     def handle(self, request: Request) -> Response:
-        """Answers one request as of now. Faults of the transport are laid over it by `http.py`."""
+        """Answers one request as of now. Faults of the transport are laid over it by `faulty` or `http.py`."""
         self.apply_due()
         now_s = self.clock()
         response = self._answer(request, now_s)
@@ -145,7 +145,7 @@ class PlanfixSimulator(PlanfixReads):
             case "POST", "/contact/import":
                 return self._import(caller, request, now_s)
             case "POST", "/contact/filters":
-                return self._filters(caller)
+                return self._filters(caller, request)
             case "GET", "/contact/groups":
                 caller.needs(self.options.metadata_scope)
                 groups = [{"id": number, "name": name} for number, name in self.store.groups.items()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import orjson
@@ -23,6 +23,7 @@ from .planfix_writes import RefusalError
 from .wire import Request
 
 PAGE_SIZE_MAX = 100
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,14 @@ class PlanfixReads(PlanfixHands):
             answer["sourceId"] = body["sourceId"]
         return 200, answer
 
-    def _shortened(self, request: Request, numbers: Sequence[int]) -> Sequence[int]:
+    def _shortened(self, request: Request, rows: Sequence[Row]) -> Sequence[Row]:
         """A list that the server cuts although more is there: the fault behind several sync disasters."""
-        fault = self.faults.semantic(request, "empty_page", "short_page")
+        fault = self.faults.first(request, "empty_page", "short_page")
         if fault is None:
-            return numbers
-        return () if fault == "empty_page" else numbers[: len(numbers) // 2]
+            return rows
+        if fault.kind == "empty_page":
+            return ()
+        return rows[: len(rows) // 2 if fault.keep is None else fault.keep]
 
     def _select(self, caller: Caller, body: Mapping[str, Any], offset: int, now_s: float) -> Sequence[int]:
         """The numbers of a list, ascending; kept for its next pages until anything changes."""
@@ -165,7 +168,7 @@ class PlanfixReads(PlanfixHands):
             "contact": contact_fragment(self.store, self.options, contact, view),
         }
 
-    def _filters(self, caller: Caller) -> tuple[int, object]:
+    def _filters(self, caller: Caller, request: Request) -> tuple[int, object]:
         caller.needs(self.options.metadata_scope)
         shown: list[dict[str, object]] = [{"id": each, "name": name} for each, name in SYSTEM_FILTERS.items()]
         for saved in self.store.filters.values():
@@ -173,7 +176,7 @@ class PlanfixReads(PlanfixHands):
                 owner = self.store.employees[saved.owner]
                 person = {"id": f"user:{owner.id}", "name": owner.full_name}
                 shown.append({"id": saved.id, "name": saved.name, "owner": person})
-        return 200, {"result": "success", "filters": shown}
+        return 200, {"result": "success", "filters": self._shortened(request, shown)}
 
     def _templates(self, caller: Caller, request: Request) -> tuple[int, object]:
         caller.needs(self.options.metadata_scope)
@@ -209,9 +212,10 @@ class PlanfixReads(PlanfixHands):
         offset, size = _page(body)
         asked = str(body["fields"]).split(",") if body.get("fields") else ["id"]
         fields = [name for name in USER_FIELDS if name in {each.strip() for each in asked}]
-        employees = [each for each in self.store.employees.values() if _user_fits(each, body)]
+        fitting = [each for each in self.store.employees.values() if _user_fits(each, body)]
+        employees = self._shortened(request, fitting[offset : offset + size])
         prefixed = body.get("prefixedId") is True
-        page = [user_json(each, fields, prefixed=prefixed) for each in employees[offset : offset + size]]
+        page = [user_json(each, fields, prefixed=prefixed) for each in employees]
         return 200, {"result": "success", "users": page}
 
 
