@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from contactsync.errors import OutcomeUnknown
 from contactsync_contracts.messages import Class, GooglePerson
 
 Json = dict[str, Any]
@@ -21,6 +22,29 @@ class PeoplePage:
     next_page: str | None
     next_sync_token: str | None
     total: int | None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Resource name (or its place on the page) to the reason why a person could not be mapped."""
+
+
+class PartlyDone(OutcomeUnknown):
+    """A batch was answered with success, but not for all of its items: `done` took effect.
+
+    `done` and `items` (the reasons) are by requested resource name (update) or by index in the request as text
+    (create; an item that is in neither has an unknown outcome). `stale`: those of `items` whose etag was old.
+    Whoever does not know this class looks for stamps or reads again, which is right, only slower.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        done: Mapping[str, GooglePerson],
+        items: Mapping[str, str],
+        stale: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__(reason)
+        self.done = dict(done)
+        self.items = dict(items)
+        self.stale = stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +71,15 @@ class PeopleApi(Protocol):
     """All calls obey the account's quotas first (waiting) and raise `contactsync.errors`. A write that may have
     taken effect raises OutcomeUnknown, never Unavailable."""
 
-    async def list_page(
-        self, *, sync_token: str | None, page_token: str | None, cls: Class
-    ) -> PeoplePage: ...
+    async def list_page(self, *, sync_token: str | None, page_token: str | None, cls: Class) -> PeoplePage: ...
 
     async def get_people(self, resources: Sequence[str], *, cls: Class) -> dict[str, GooglePerson | None]:
-        """By requested name (at most 200); None for one that is not there. A person answered under another
+        """By requested name (any number); None for one that is not there. A person answered under another
         name than asked carries the asked one in `previous`."""
 
     async def create_people(self, bodies: Sequence[Json], *, cls: Class) -> list[GooglePerson]:
-        """Create 1 to 200 people: one as a single call, else as a batch. The answers in any order: match by stamp."""
+        """Create 1 to 200 people: one as a single call, else as a batch. The answers in any order: match by stamp.
+        `Rejected.items` by index in `bodies` as text."""
 
     async def update_people(
         self, mask: Sequence[str], updates: Sequence[PersonUpdate], *, cls: Class
@@ -73,9 +96,7 @@ class PeopleApi(Protocol):
     async def create_label(self, name: str, stamp: str, *, cls: Class) -> Label:
         """Raises Exists when the name is taken."""
 
-    async def update_label(
-        self, label: Label, *, name: str | None, stamp: str | None, cls: Class
-    ) -> Label: ...
+    async def update_label(self, label: Label, *, name: str | None, stamp: str | None, cls: Class) -> Label: ...
 
     async def modify_members(
         self, label: str, add: Sequence[str], remove: Sequence[str], *, cls: Class
