@@ -162,12 +162,10 @@ def test_a_list_may_show_the_trash_if_switched_on() -> None:
 
 def test_a_list_can_lose_its_end_or_everything_without_saying_so(account: Account) -> None:
     numbers = [account.planfix.add_contact({"name": f"C{index}"}) for index in range(10)]
-    for kind, keep in (("short_page", None), ("short_page", 3), ("empty_page", None)):
+    for kind, keep, seen in (("short_page", None, 5), ("short_page", 3, 3), ("empty_page", None, 0)):
         account.planfix.faults.add(Fault(kind=kind, path="/contact/list", keep=keep))
-    assert account.listed() == numbers[:5]
-    assert account.listed() == numbers[:3]
-    assert account.listed() == []
-    assert account.listed() == numbers
+        assert account.listed() == numbers[:seen]
+        assert account.listed() == numbers
     account.planfix.faults.add(Fault(kind="empty_page", path="/contact/filters"))
     assert account.call("POST", "/contact/filters")[1]["filters"] == []
 
