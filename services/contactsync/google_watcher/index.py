@@ -1,0 +1,141 @@
+"""What the watcher remembers of the people of one Google account: enough to tell what changed and to find the
+candidates for a contact, nothing in clear. Pure; `cursor.py` decides with it, `service.py` keeps it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from contactsync.hashing import Hasher, NameHashes, content_hash
+from contactsync_contracts.messages import Candidate, ContactCandidates, GooglePerson, MatchQuery
+
+_K = TypeVar("_K", str, int)
+
+CANDIDATES_MAX = 2000
+"""Candidates in one answer: a switchboard's number may be shared by hundreds, and the names decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One person. `version` changes with its etag, content, labels or stamps; `stamps` are contact numbers;
+    `told` are the filters that an observation of it went to."""
+
+    version: int
+    labels: tuple[str, ...]
+    stamps: tuple[int, ...]
+    emails: tuple[str, ...]
+    phones: tuple[str, ...]
+    names: NameHashes
+    told: tuple[str, ...] = ()
+
+
+def version_of(person: GooglePerson) -> int:
+    """Equal within this process exactly when nothing about the person moved, its etag included."""
+    stamps = tuple((stamp.contact, stamp.kept) for stamp in person.stamps)
+    return hash((person.etag, content_hash(person.fields), person.labels, stamps))
+
+
+def entry_of(person: GooglePerson, version: int, told: tuple[str, ...], hasher: Hasher) -> Entry:
+    given, family = person.fields.get("given", ""), person.fields.get("family", "")
+    return Entry(
+        version=version,
+        labels=tuple(sys.intern(label) for label in person.labels),
+        stamps=tuple(stamp.contact for stamp in person.stamps),
+        emails=tuple(hasher.email(key) for key in _keys(person, "emails")),
+        phones=tuple(hasher.phone(key) for key in _keys(person, "phones")),
+        names=hasher.names(given if isinstance(given, str) else "", family if isinstance(family, str) else ""),
+        told=told,
+    )
+
+
+def _keys(person: GooglePerson, name: str) -> list[str]:
+    elements = person.fields.get(name, ())
+    return [] if isinstance(elements, str) else [element.key for element in elements]
+
+
+@dataclass(slots=True)
+class Index:
+    """People by resource name, and by the hashes of what they can be matched by. `complete` once a listing has
+    been read to its end."""
+
+    complete: bool = False
+    people: dict[str, Entry] = field(default_factory=dict)
+    _by_email: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _by_phone: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _by_stamp: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def put(self, resource: str, entry: Entry) -> None:
+        self.drop(resource)
+        self.people[resource] = entry
+        for email in entry.emails:
+            _add(self._by_email, email, resource)
+        for phone in entry.phones:
+            _add(self._by_phone, phone, resource)
+        for stamp in entry.stamps:
+            _add(self._by_stamp, stamp, resource)
+
+    def drop(self, resource: str) -> Entry | None:
+        entry = self.people.pop(resource, None)
+        if entry is None:
+            return None
+        for email in entry.emails:
+            _remove(self._by_email, email, resource)
+        for phone in entry.phones:
+            _remove(self._by_phone, phone, resource)
+        for stamp in entry.stamps:
+            _remove(self._by_stamp, stamp, resource)
+        return entry
+
+    def clear(self) -> None:
+        self.complete = False
+        for by in (self.people, self._by_email, self._by_phone, self._by_stamp):
+            by.clear()
+
+    def keep_only(self, resources: Collection[str]) -> None:
+        """Forget everybody else: a complete listing lacked them."""
+        for resource in [name for name in self.people if name not in resources]:
+            self.drop(resource)
+
+    def candidates(self, query: MatchQuery) -> ContactCandidates:
+        """Who may be this contact (2-semantics 2.2): the people stamped for it; else those without any stamp
+        that share an e-mail; else those that share a phone number. The names are for the asker to compare."""
+        found = self._stamped(query) or self._sharing(query.emails, self._by_email, "email")
+        found = found or self._sharing(query.phones, self._by_phone, "phone")
+        return ContactCandidates(contact=query.contact, candidates=tuple(found[:CANDIDATES_MAX]))
+
+    def _stamped(self, query: MatchQuery) -> list[Candidate]:
+        return [self._candidate(name, "stamp") for name in sorted(self._by_stamp.get(query.contact, ()))]
+
+    def _sharing(
+        self, hashes: Collection[str], by: dict[str, tuple[str, ...]], how: Literal["email", "phone"]
+    ) -> list[Candidate]:
+        names = {name for key in hashes for name in by.get(key, ()) if not self.people[name].stamps}
+        return [self._candidate(name, how) for name in sorted(names)]
+
+    def _candidate(self, resource: str, by: Literal["stamp", "email", "phone"]) -> Candidate:
+        given, initial, is_initial, family = self.people[resource].names
+        return Candidate(
+            resource=resource,
+            by=by,
+            given=given,
+            given_initial=initial,
+            given_is_initial=is_initial,
+            family=family,
+        )
+
+
+def _add(by: dict[_K, tuple[str, ...]], key: _K, resource: str) -> None:
+    known: tuple[str, ...] = by.get(key, ())
+    if resource not in known:
+        by[key] = (*known, resource)
+
+
+def _remove(by: dict[_K, tuple[str, ...]], key: _K, resource: str) -> None:
+    rest = tuple(name for name in by.get(key, ()) if name != resource)
+    if rest:
+        by[key] = rest
+    else:
+        by.pop(key, None)

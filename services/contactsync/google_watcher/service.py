@@ -1,0 +1,311 @@
+"""Watches the Google accounts of this replica's partitions: polls each for what changed and answers looks.
+
+A thin shell over `cursor.py` (what to read, whom to tell) and `index.py` (who may be whom); `reading.py` reads one
+account. Every look stays unacknowledged until it is answered, and the sync token is saved only after everything
+that it covers was published: whatever is lost with a process is read again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import orjson
+from pydantic import ValidationError
+
+from contactsync.errors import AccessDenied, NotConnected, Rejected, TokenExpired, Unavailable, VendorError
+from contactsync.google.port import PeopleApi
+from contactsync.google_watcher.cursor import Read, decode, next_read
+from contactsync.google_watcher.reading import Account, Reading
+from contactsync.hashing import Hasher
+from contactsync.runtime.bus import Bus, Fence, Record, Transient
+from contactsync.runtime.logs import get_logger
+from contactsync.runtime.ownership import GOOGLE_WATCHER, Delivery, Mailboxes, dead_letter
+from contactsync_contracts import subjects
+from contactsync_contracts.messages import Class, LookGoogle
+
+SERVICE = "google-watcher"
+FULL_LISTING_S = 86400.0
+RETRY_MAX_S = 300.0
+
+_URGENCY = {Class.HUMAN: 0, Class.CHANGE: 1, Class.BACKGROUND: 2}
+
+log = get_logger(SERVICE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    seq: int
+    delivery: Delivery
+    asked: LookGoogle
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One account's schedule. `answered`: looks that were answered before another one of their batch failed."""
+
+    account: Account
+    next_poll: float
+    failures: int = 0
+    warned: str = ""
+    dead_since: Record | None = None
+    dead: bool = False
+    listing_wanted: bool = False
+    answered: set[int] = field(default_factory=set)
+
+
+class GoogleWatcher:
+    """The handler of the component `google-watcher`; its keys are account tokens.
+
+    people: the People API of one account; parameters: a hash of the parameters of its listings, since a sync
+    token belongs to them; spread: a number in [0, 1) by which the accounts' polls are kept apart.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        mailboxes: Mailboxes,
+        people: Callable[[str], PeopleApi],
+        hasher: Hasher,
+        *,
+        parameters: str,
+        clock: Callable[[], float],
+        poll_s: float,
+        full_s: float = FULL_LISTING_S,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self._bus = bus
+        self._mailboxes = mailboxes
+        self._people = people
+        self._hasher = hasher
+        self._parameters = parameters
+        self._clock = clock
+        self._poll_s = poll_s
+        self._full_s = full_s
+        self._spread = spread
+        self._watches: dict[str, _Watch] = {}
+        self._counter = 0
+
+    def freshness(self) -> Mapping[str, float]:
+        """Filter to the moment up to which everything that happened in Google was told (Unix seconds)."""
+        return {
+            filter_id: watch.account.seen_at
+            for watch in self._watches.values()
+            for filter_id in watch.account.filters.values()
+            if watch.account.seen_at
+        }
+
+    # ---- ownership
+
+    async def gained(self, partition: int, fence: Fence) -> None:
+        now = self._clock()
+        async for record in self._bus.load("state.account.*.grant"):
+            key = record.key.split(".")[2]
+            if GOOGLE_WATCHER.partition_of(key) == partition:
+                self._mailboxes.wake(key, now + self._spread() * self._poll_s)
+
+    async def lost(self, partition: int) -> None:
+        for key in [key for key in self._watches if GOOGLE_WATCHER.partition_of(key) == partition]:
+            del self._watches[key]
+
+    async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
+        if key == subjects.PLANFIX:
+            return
+        looks = [look for delivery in deliveries if (look := await self._parse(delivery))]
+        watch = self._watches.get(key)
+        if watch is None:
+            watch, dead = await self._load(key)
+            if dead:
+                await self._disconnected(watch, looks, "the grant is dead", fence)
+        try:
+            alive = not watch.dead or await self._revived(watch, looks, fence)
+            if alive:
+                await self._work(watch, looks, fence)
+        except NotConnected as error:
+            await self._disconnected(watch, looks, error.reason, fence)
+        except VendorError as error:
+            self._failed(watch, error, waiting=bool(looks))
+        else:
+            if alive:
+                watch.failures, watch.warned = 0, ""
+        watch.answered.clear()
+        if key in self._watches:
+            self._mailboxes.wake(key, watch.next_poll)
+
+    # ---- the work of one call
+
+    async def _work(self, watch: _Watch, looks: Sequence[_Look], fence: Fence) -> None:
+        account = watch.account
+        reading = self._reading(account, fence)
+        if looks:
+            await reading.load_filters()
+        waiting = [look for look in looks if look.seq not in watch.answered]
+        waiting.sort(key=lambda look: _URGENCY[look.asked.cls])
+        for look in waiting:
+            if look.asked.what in ("people", "label"):
+                await self._answer(reading, look)
+                watch.answered.add(look.seq)
+        listings = [look for look in waiting if look.asked.what == "listing"]
+        matches = [look for look in waiting if look.asked.what == "match"]
+        await self._read(watch, reading, listings, index_asked=bool(matches))
+        watch.answered.update(look.seq for look in listings)
+        for look in matches:
+            await self._answer(reading, look)
+            watch.answered.add(look.seq)
+
+    async def _answer(self, reading: Reading, look: _Look) -> None:
+        asked = look.asked
+        try:
+            match asked.what:
+                case "people":
+                    await reading.answer_people(asked)
+                case "label":
+                    await reading.answer_label(asked)
+                case "match":
+                    await reading.answer_match(asked)
+                case "listing":
+                    raise AssertionError("listings are answered by the read that they wait for")
+                case _:
+                    assert_never(asked.what)
+        except Rejected as error:
+            # It would be refused for ever: keep it where it can be seen instead of in front of all others.
+            await dead_letter(self._bus, SERVICE, asked.filter_id, look.delivery, error.reason)
+
+    async def _read(self, watch: _Watch, reading: Reading, listings: Sequence[_Look], *, index_asked: bool) -> None:
+        account, now = watch.account, self._clock()
+        due = now >= watch.next_poll
+        if due and not account.filters and not listings:
+            await reading.load_filters()
+        # An account without a label has nobody to tell: not a request is spent on it.
+        due = due and bool(account.filters)
+        read = next_read(
+            account.cursor,
+            now=now,
+            parameters=self._parameters,
+            full_s=self._full_s,
+            indexed=account.index.complete and not account.catching_up,
+            due=due,
+            listing_asked=bool(listings) or (watch.listing_wanted and due),
+            index_asked=index_asked,
+        )
+        asked = [look.asked for look in listings]
+        cls = min((look.asked.cls for look in listings), key=_URGENCY.__getitem__, default=Class.BACKGROUND)
+        match read:
+            case Read.NONE:
+                pass
+            case Read.DELTA:
+                try:
+                    await reading.delta(told_from_index=True)
+                except TokenExpired:
+                    account.cursor = None
+                    await reading.full(asked, cls=cls)
+            case Read.FULL:
+                await reading.full(asked, cls=cls)
+            case Read.CATCH_UP:
+                # Until the delta is told, the index knows more than the filters: a failure starts this anew.
+                account.catching_up = True
+                await reading.full(asked, cls=cls, silent=True)
+                try:
+                    await reading.delta(told_from_index=False)
+                except TokenExpired:
+                    account.cursor = None
+                    account.index.clear()
+                    await reading.full(asked, cls=cls)
+                account.catching_up = False
+            case _:
+                assert_never(read)
+        if read in (Read.FULL, Read.CATCH_UP):
+            watch.listing_wanted = False
+        if read is not Read.NONE or now >= watch.next_poll:
+            watch.next_poll = self._clock() + self._poll_s
+
+    # ---- what goes wrong
+
+    def _failed(self, watch: _Watch, error: VendorError, *, waiting: bool) -> None:
+        watch.failures += 1
+        patience = RETRY_MAX_S if isinstance(error, AccessDenied | Rejected) else 1.0
+        asked = error.retry_after_s if isinstance(error, Unavailable) else patience
+        retry_s = max(asked, min(2.0 ** min(watch.failures, 16), RETRY_MAX_S) if watch.failures > 1 else 0.0)
+        if watch.warned != type(error).__name__:
+            watch.warned = type(error).__name__
+            log.warning("Google does not answer as it should", account=watch.account.key, reason=error.reason)
+        watch.next_poll = max(watch.next_poll, self._clock() + retry_s)
+        self._mailboxes.wake(watch.account.key, watch.next_poll)
+        if waiting:
+            raise Transient(error.reason, retry_s) from error
+
+    async def _disconnected(self, watch: _Watch, looks: Sequence[_Look], reason: str, fence: Fence) -> None:
+        """Tell the account's filters once; looks are answered by that, their askers ask again when it is alive."""
+        account = watch.account
+        reading = self._reading(account, fence)
+        await reading.load_filters()
+        already = set(account.filters.values()) if watch.dead else set()
+        watch.dead, watch.listing_wanted = True, True
+        watch.dead_since = await self._bus.get(subjects.grant_key(account.key))
+        watch.next_poll = self._clock() + self._poll_s
+        concerned = (set(account.filters.values()) - already) | {look.asked.filter_id for look in looks}
+        await reading.tell_connected(sorted(concerned), connected=False, reason=reason)
+        if not already:
+            log.warning("account has to be reconnected", account=account.key, reason=reason)
+        if watch.dead_since is None and not account.filters:
+            del self._watches[account.key]
+            self._mailboxes.wake(account.key, None)
+
+    async def _revived(self, watch: _Watch, looks: Sequence[_Look], fence: Fence) -> bool:
+        """Whether the grant changed since it was found dead; no request is made before that."""
+        account = watch.account
+        grant = await self._bus.get(subjects.grant_key(account.key))
+        known = watch.dead_since.seq if watch.dead_since else 0
+        if grant is None or grant.seq == known or _is_dead(grant):
+            watch.next_poll = self._clock() + self._poll_s
+            if looks:
+                names = sorted({look.asked.filter_id for look in looks})
+                await self._reading(account, fence).tell_connected(names, connected=False, reason="reconnect")
+            return False
+        watch.dead, account.recovering = False, True
+        watch.next_poll = self._clock()
+        return True
+
+    # ---- small parts
+
+    async def _load(self, key: str) -> tuple[_Watch, bool]:
+        """The account as it was left, and whether its grant is dead."""
+        record = await self._bus.get(f"state.account.{key}.cursor")
+        grant = await self._bus.get(subjects.grant_key(key))
+        account = Account(key, cursor=decode(record.value) if record else None)
+        watch = self._watches[key] = _Watch(account, next_poll=self._clock())
+        return watch, grant is not None and _is_dead(grant)
+
+    def _reading(self, account: Account, fence: Fence) -> Reading:
+        return Reading(
+            self._bus,
+            self._people(account.key),
+            account,
+            fence,
+            hasher=self._hasher,
+            parameters=self._parameters,
+            clock=self._clock,
+            number=self._number,
+        )
+
+    def _number(self) -> int:
+        """Counts publications; with the epoch it makes message ids that no other owner ever used."""
+        self._counter += 1
+        return self._counter
+
+    async def _parse(self, delivery: Delivery) -> _Look | None:
+        try:
+            return _Look(delivery.stream_seq, delivery, LookGoogle.model_validate_json(delivery.data))
+        except ValidationError as error:
+            reason = "; ".join(f"{item['loc']}: {item['type']}" for item in error.errors()[:5])
+            await dead_letter(self._bus, SERVICE, None, delivery, reason)
+            return None
+
+
+def _is_dead(grant: Record) -> bool:
+    try:
+        return bool(orjson.loads(grant.value).get("dead"))
+    except (orjson.JSONDecodeError, AttributeError):
+        return True
