@@ -70,7 +70,7 @@ def content_of(answer: Answer, asked: Asked, *, attempt: int = 0) -> dict[str, A
     if 300 <= answer.status < 400:
         host = urlsplit(answer.headers.get("location", "")).hostname or "another address"
         raise AccessDenied(f"Planfix redirects to {host}: set PLANFIX_URL to that address")
-    body = _json_object(answer.body)
+    body = {} if answer.status == 202 and not answer.body.strip() else _json_object(answer.body)
     code = _code(body)
     if answer.status == 429 or (answer.status == 403 and code == DAY_EXHAUSTED) or code == DAY_EXHAUSTED:
         raise Unavailable("Planfix's request limit is reached", retry_after_s(answer, body, attempt), "planfix")
@@ -113,8 +113,8 @@ def _raise(status: int, code: int | None, asked: Asked, attempt: int) -> NoRetur
         raise AccessDenied(_DENIED[code])
     if code is not None and code in _PLAN:
         raise PlanNeeded(_PLAN[code])
-    if code == 2000 or (status == 404 and code is not None):
-        raise Gone("Planfix does not know this filter" if asked.filtered else "the contact is not in Planfix")
+    if code == 2000:
+        raise Gone("the contact is not in Planfix")
     if code == 41 and asked.filtered:
         raise Gone("Planfix does not know this filter")
     if code is not None and code in _REJECTED:
@@ -124,6 +124,9 @@ def _raise(status: int, code: int | None, asked: Asked, attempt: int) -> NoRetur
         raise AccessDenied(_DENIED[1])
     if status == 403:
         raise AccessDenied(_DENIED[6])
+    if status == 404:
+        # Not a contact that is gone: a wrong base address would take all of them for gone.
+        raise Rejected(f"Planfix has no {asked.method} at this address: check PLANFIX_URL")
     if 400 <= status < 500:
         raise Rejected(f"Planfix refused the request (HTTP {status}, code {code})")
     _says_nothing(asked, f"Planfix reports an unknown failure (HTTP {status}, code {code})", attempt)
