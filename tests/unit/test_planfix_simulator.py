@@ -17,7 +17,7 @@ def account() -> Account:
     return Account()
 
 
-# -- who may ask -----------------------------------------------------------------------------------------------
+# -- who may ask ---------------------------------------------------------------------------------------------
 
 
 def test_a_ping_with_a_known_token_succeeds(account: Account) -> None:
@@ -59,12 +59,14 @@ def test_unknown_paths_and_wrong_methods_are_told_apart(account: Account) -> Non
 
 def test_a_body_that_is_no_json_has_code_30(account: Account) -> None:
     response = account.planfix.handle(
-        Request("POST", "/rest/contact/list", {}, {"authorization": "Bearer simulated-planfix-token"}, b"{nope")
+        Request(
+            "POST", "/rest/contact/list", {}, {"authorization": "Bearer simulated-planfix-token"}, b"{nope"
+        )
     )
     assert (response.status, orjson.loads(response.body)["code"]) == (400, 30)
 
 
-# -- limits ----------------------------------------------------------------------------------------------------
+# -- limits --------------------------------------------------------------------------------------------------
 
 
 def test_a_second_request_within_a_second_is_refused_and_counted() -> None:
@@ -97,7 +99,7 @@ def test_the_remaining_requests_are_shown_as_of_ten_minutes_ago() -> None:
     assert (first, second, account.ask("GET", "/ping").headers["X-RateLimit-Remaining"]) == ("99", "99", "97")
 
 
-# -- lists -----------------------------------------------------------------------------------------------------
+# -- lists ---------------------------------------------------------------------------------------------------
 
 
 def test_a_list_without_is_company_has_persons_only_in_order_of_number(account: Account) -> None:
@@ -170,7 +172,7 @@ def test_a_list_can_lose_its_end_or_everything_without_saying_so(account: Accoun
     assert account.call("POST", "/contact/filters")[1]["filters"] == []
 
 
-# -- complex filters -------------------------------------------------------------------------------------------
+# -- complex filters -----------------------------------------------------------------------------------------
 
 
 def test_the_same_minute_is_not_later_than_itself(account: Account) -> None:
@@ -288,7 +290,7 @@ def test_an_employee_can_be_bound_to_supervised_contacts_and_groups(account: Acc
     assert account.call("POST", f"/contact/{own}", {"name": "X"}, token="ann")[0] == 200
 
 
-# -- saved filters ---------------------------------------------------------------------------------------------
+# -- saved filters -------------------------------------------------------------------------------------------
 
 
 def test_saved_filters_show_owner_and_name_but_no_conditions(account: Account) -> None:

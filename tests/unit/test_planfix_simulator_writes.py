@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
-from contactsync.simulators.faults import Faults
 
+from contactsync.simulators.faults import Faults
 from contactsync.simulators.planfix import PlanfixSimulator
 from contactsync.simulators.planfix_options import PlanfixOptions
 from simulated_planfix import Account, Clock, modified_after
@@ -41,7 +44,9 @@ def test_an_update_changes_only_what_it_names(account: Account) -> None:
 
 
 def test_phones_are_replaced_whole_and_kept_as_digits(account: Account) -> None:
-    number = account.planfix.add_contact({"name": "Ann", "phones": [{"number": "+7 916 111-22-33", "type": 1}]})
+    number = account.planfix.add_contact(
+        {"name": "Ann", "phones": [{"number": "+7 916 111-22-33", "type": 1}]}
+    )
     update(account, number, {"phones": [{"number": "+8 (964) 375-24-16", "type": 2}]})
     masked = {"number": "89643752416", "maskedNumber": "+8 (964) 375-24-16", "type": 2}
     assert account.read(number, "phones") == {"phones": [masked]}
@@ -49,7 +54,9 @@ def test_phones_are_replaced_whole_and_kept_as_digits(account: Account) -> None:
     assert account.read(number, "phones") == {"phones": []}
 
 
-@pytest.mark.parametrize("written", ["01-12-1991", "01.12.1991", {"date": "01-12-1991"}, {"date": "01.12.1991"}])
+@pytest.mark.parametrize(
+    "written", ["01-12-1991", "01.12.1991", {"date": "01-12-1991"}, {"date": "01.12.1991"}]
+)
 def test_birth_dates_are_taken_in_every_form_seen(account: Account, written: Any) -> None:
     number = account.planfix.add_contact({"name": "Ann"})
     update(account, number, {"birthDate": written})
@@ -94,7 +101,9 @@ def test_a_refused_request_changes_nothing(account: Account) -> None:
     number = account.planfix.add_contact({"name": "Ann"})
     account.planfix.add_contact({"name": "Bob", "email": "bob@example.com"})
     before = account.planfix.dump()
-    assert account.code("POST", f"/contact/{number}", {"position": "CEO", "email": "bob@example.com"})[0] == 400
+    assert (
+        account.code("POST", f"/contact/{number}", {"position": "CEO", "email": "bob@example.com"})[0] == 400
+    )
     assert account.code("POST", "/contact/", {"name": "C", "email": "bob@example.com"})[0] == 400
     assert account.planfix.dump() == before
     assert account.planfix.add_contact({"name": "D"}) == number + 2
@@ -293,3 +302,61 @@ def test_listing_a_big_filter_does_not_scan_the_account_for_every_page(account: 
     assert len(numbers) == len(set(numbers)) == 5000
     assert numbers == sorted(numbers)
     assert pages[-1][1]["contacts"] == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lists_stay_right_through_any_edits(seed: int) -> None:
+    """The members kept by increments are those that looking at every contact gives."""
+    account, rng = Account(), random.Random(seed)
+    planfix = account.planfix
+    filters: Any = planfix.seed(40, seed=seed, filters=2)["filters"]
+    filters.append(planfix.add_filter("Set", planfix.robot, {"kind": "ids", "ids": [3, 5, 8]}))
+    filters.append(planfix.add_filter("A", planfix.robot, {"kind": "name_prefix", "prefix": "a"}))
+    modified = {number: contact.modified_s for number, contact in planfix.store.contacts.items()}
+    for _ in range(150):
+        account.clock.now_s += 60
+        number = rng.choice(list(modified))
+        match rng.randrange(6):
+            case 0:
+                planfix.edit_contact(number, {"name": rng.choice(("Ada", "Bea"))})
+            case 1:
+                planfix.trash_contact(number)
+            case 2:
+                planfix.restore_contact(number)
+            case 3:
+                number = planfix.add_contact({"name": "Abe", "group": {"id": rng.choice((1, 2))}})
+            case 4:
+                planfix.put_into_filter(rng.choice(filters[:2]), number)
+            case _:
+                planfix.remove_from_filter(filters[0], number)
+        modified[number] = account.clock.now_s
+        contacts: Any = planfix.dump()["contacts"]
+        alive = [each for each in contacts if not each["isDeleted"] and not each["isCompany"]]
+        assert account.listed(filterId=filters[0]) == [each["id"] for each in alive if _group(each) == 1]
+        assert account.listed(filterId=filters[2]) == [
+            each["id"] for each in alive if each["id"] in (3, 5, 8)
+        ]
+        assert account.listed(filterId=filters[3]) == [
+            each["id"] for each in alive if each["name"][0] in "aA"
+        ]
+        since_s = account.clock.now_s - 600
+        value = {"dateType": "otherDate_withTime", "dateFrom": _berlin(since_s)}
+        recent = account.listed(filters=[{"type": 38, "operator": "gt", "value": value}])
+        assert recent == [each["id"] for each in alive if modified[each["id"]] >= since_s + 60]
+
+
+def _group(contact: dict[str, Any]) -> int | None:
+    return None if contact["group"] is None else contact["group"]["id"]
+
+
+def _berlin(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, ZoneInfo("Europe/Berlin")).strftime("%d-%m-%Y %H:%M")
+
+
+def test_the_hour_that_comes_twice_is_read_as_its_second_pass() -> None:
+    for later, expected in ((True, []), (False, [1])):
+        account = Account(ambiguous_hour_is_later=later)
+        account.clock.now_s = datetime(2026, 10, 25, 0, 45, tzinfo=UTC).timestamp()  # 02:45, the first time
+        account.planfix.add_contact({"name": "Ann"})
+        account.clock.now_s += 7200
+        assert account.listed(filters=[modified_after("25-10-2026 02:30")]) == expected

@@ -1,4 +1,4 @@
-"""Simulated people: what they would edit in Planfix and on their phones, as a list of calls with its expectation.
+"""Simulated people: what they would edit in Planfix and on their phones, each call with its expectation.
 
 Pure: `plan_edits` reads both dumps and decides; the demo and the tests carry the actions out, against the
 simulators themselves or their control endpoints, and report `expected` beside what happened.
@@ -31,7 +31,7 @@ def plan_edits(
 
     ``count`` kinds are tried in turn; by default each once.
 
-    ``label`` is the resource name or the name of the label; ``filter_id`` defaults to the filter of the label's
+    ``label`` is the resource name or the name of the label; ``filter_id`` defaults to the filter of that
     name; ``account`` is added to the arguments of Google's methods when it is given.
     """
     scene = _scene(rng, planfix_dump, google_dump, label, filter_id, account)
@@ -47,7 +47,7 @@ def plan_edits(
 def pairs_of(
     planfix_dump: Mapping[str, Any], google_dump: Mapping[str, Any], filter_id: str, label: str
 ) -> list[Pair]:
-    """The filter's contacts with their people under the label, matched by primary e-mail; others are left out."""
+    """The filter's contacts with their people under the label, by primary e-mail; others are left out."""
     members = set(_filter(planfix_dump, filter_id)["members"])
     by_email: dict[str, Mapping[str, Any]] = {}
     for person in _people(google_dump):

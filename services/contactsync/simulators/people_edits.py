@@ -12,15 +12,17 @@ from .people_scene import HumanAction, Scene
 
 Edit = Callable[[Scene], Sequence[HumanAction]]
 
-CONFLICT = (
-    "both sides changed it: the later edit wins if it is clear which, else Planfix; the other is in the history"
-)
+CONFLICT = "both sides changed it: the later edit wins if clear, else Planfix; the other is in the history"
 
 
 def _items(person: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """A list field as a person's editor would send it back: without the server's metadata."""
     return [
-        {key: value for key, value in each.items() if key not in ("metadata", "formattedType", "canonicalForm")}
+        {
+            key: value
+            for key, value in each.items()
+            if key not in ("metadata", "formattedType", "canonicalForm")
+        }
         for each in person.get(name) or ()
     ]
 
@@ -29,7 +31,7 @@ def _numbers(contact: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"number": each["number"], "type": each["type"]} for each in contact["phones"]]
 
 
-# -- edits in Planfix ------------------------------------------------------------------------------------------
+# -- edits in Planfix ----------------------------------------------------------------------------------------
 
 
 def _planfix_position(scene: Scene) -> Sequence[HumanAction]:
@@ -147,7 +149,7 @@ def _movable(scene: Scene) -> bool:
     return scene.filter["condition"]["kind"] in ("group", "custom", "ids", "supervisor", "template")
 
 
-# -- edits in Google -------------------------------------------------------------------------------------------
+# -- edits in Google -----------------------------------------------------------------------------------------
 
 
 def _google_notes(scene: Scene) -> Sequence[HumanAction]:
@@ -162,14 +164,19 @@ def _google_clear(scene: Scene) -> Sequence[HumanAction]:
     pair = scene.take(lambda each: bool(each.person.get("addresses")))
     if pair is None:
         return ()
-    return [scene.in_google(pair, "deletes the address", {"addresses": []}, "Planfix has no address any more")]
+    return [
+        scene.in_google(pair, "deletes the address", {"addresses": []}, "Planfix has no address any more")
+    ]
 
 
 def _google_phone_added(scene: Scene) -> Sequence[HumanAction]:
     pair = scene.take()
     if pair is None:
         return ()
-    phones = [*_items(pair.person, "phoneNumbers"), {"value": f"+4915118{scene.serial():06}", "type": "mobile"}]
+    phones = [
+        *_items(pair.person, "phoneNumbers"),
+        {"value": f"+4915118{scene.serial():06}", "type": "mobile"},
+    ]
     return [scene.in_google(pair, "adds a phone", {"phoneNumbers": phones}, "Planfix has the further phone")]
 
 
@@ -213,7 +220,10 @@ def _google_email_added(scene: Scene) -> Sequence[HumanAction]:
     pair = scene.take()
     if pair is None:
         return ()
-    emails = [*_items(pair.person, "emailAddresses"), {"value": f"third.{pair.number}@example.org", "type": "home"}]
+    emails = [
+        *_items(pair.person, "emailAddresses"),
+        {"value": f"third.{pair.number}@example.org", "type": "home"},
+    ]
     expected = "Planfix has it as additional e-mail if it takes those, else it stays in Google only"
     return [scene.in_google(pair, "adds an e-mail", {"emailAddresses": emails}, expected)]
 
@@ -247,7 +257,7 @@ def _google_label(scene: Scene) -> Sequence[HumanAction]:
     return [scene.google("add_to_label", sentence, expected, **target)]
 
 
-# -- edits on both sides ---------------------------------------------------------------------------------------
+# -- edits on both sides -------------------------------------------------------------------------------------
 
 
 def _conflict(scene: Scene) -> Sequence[HumanAction]:

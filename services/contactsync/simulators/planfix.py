@@ -60,7 +60,7 @@ class PlanfixSimulator(PlanfixReads):
     # -- requests ------------------------------------------------------------------------------------------
 
     def handle(self, request: Request) -> Response:
-        """Answers one request as of now. Faults of the transport are laid over it by `faulty` or `http.py`."""
+        """Answers one request as of now. `faulty` or `http.py` lay faults of the transport over it."""
         self.apply_due()
         now_s = self.clock()
         response = self._answer(request, now_s)
@@ -256,7 +256,9 @@ class PlanfixSimulator(PlanfixReads):
             if contact is None:
                 continue
             try:
-                change = read_request(self.store, self.options, contact, each.body, by_api=True, creating=False)
+                change = read_request(
+                    self.store, self.options, contact, each.body, by_api=True, creating=False
+                )
             except RefusalError:
                 continue
             self._apply(contact, change, silent=each.silent, now_s=each.due_s)

@@ -76,7 +76,9 @@ class PlanfixHands:
     def __init__(self, clock: Callable[[], float], options: PlanfixOptions) -> None:
         self.clock = clock
         self.options = options
-        self.store = PlanfixStore(list_trashed=options.list_trashed, trash_keeps_emails=options.trash_keeps_emails)
+        self.store = PlanfixStore(
+            list_trashed=options.list_trashed, trash_keeps_emails=options.trash_keeps_emails
+        )
         self.add_template("Person", is_company=False)
         self.add_template("Company", is_company=True)
         robot = self.add_employee("Robot", role="Robot", timezone=options.robot_timezone)
@@ -371,7 +373,9 @@ class PlanfixHands:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _insert(self, fields: Mapping[str, object], at_s: float) -> Contact:
-        contact = self.store.new_contact(at_s, f"user:{self.robot}", is_company=bool(fields.get("isCompany", False)))
+        contact = self.store.new_contact(
+            at_s, f"user:{self.robot}", is_company=bool(fields.get("isCompany", False))
+        )
         change = read_request(self.store, self.options, contact, fields, by_api=False, creating=True)
         if change.refused:
             raise ValueError(f"Planfix does not take {', '.join(change.refused)}")
