@@ -1,0 +1,201 @@
+"""One filter's actor: reads what its machine needs, commits what it decided, then says it.
+
+The order is law (3-architecture 3.3): commit, publish until acknowledged, and only then is the mailbox message
+acknowledged (by `ownership`, when `handle` returns). A crash in between repeats the message: facts are the same,
+mutations are once-only by their revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import orjson
+from pydantic import ValidationError
+
+from contactsync.hashing import Hasher
+from contactsync.reconciler.core.filter import filter_from_json, filter_to_json
+from contactsync.reconciler.core.link import (
+    Arrival,
+    Link,
+    arrival_from_json,
+    arrival_to_json,
+    link_from_json,
+    link_to_json,
+)
+from contactsync.reconciler.core.machine import Event, Machine, Step
+from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync.runtime.bus import TYPE, Bus, Fence, Message, Put
+from contactsync.runtime.ownership import Delivery, dead_letter
+from contactsync.runtime.state import commit_all
+from contactsync_contracts import subjects
+from contactsync_contracts.messages import MESSAGES, NewContactDefaults, SyncFinished, SyncRequest, type_of
+
+SERVICE = "reconciler"
+DUE_AT_ONCE = 500
+HISTORY_TTL_S = 90 * 86_400
+TICK_S = 60.0
+
+
+class Actor:
+    """Made by the service for a filter that has messages or something under way."""
+
+    def __init__(
+        self, bus: Bus, filter_token: str, fence: Fence, hasher: Hasher, defaults: NewContactDefaults
+    ) -> None:
+        self._bus = bus
+        self._filter_id = subjects.untoken(filter_token)
+        self._key = f"state.filter.{filter_token}"
+        self._fence = fence
+        self._hasher = hasher
+        self._outbox = Outbox(hasher, defaults, fence.epoch)
+        self._machine: Machine | None = None
+
+    async def handle(self, deliveries: Sequence[Delivery], now: Callable[[], float]) -> float | None:
+        """Work through these messages (none: something may be due). When to be called again, or None."""
+        machine = self._machine or await self._load()
+        self._machine = None  # until this step is through; a failure leaves nothing half-done in memory
+        for delivery in deliveries:
+            event = await self._read(delivery)
+            if event is None:
+                continue
+            if isinstance(event, SyncRequest) and not await self._is_new(machine, event):
+                continue
+            machine.load(await self._links(machine.needs(event)))
+            machine.handle(event, now())
+        await self._again(machine, now())
+        step = machine.finish(now())
+        await self._carry_out(step, now())
+        while due := machine.due(DUE_AT_ONCE):
+            machine.load(await self._links(due))
+            machine.touch(due)
+            await self._carry_out(machine.finish(now()), now())
+        self._machine = machine
+        return now() + TICK_S if machine.index.open or _is_busy(machine) else None
+
+    @property
+    def machine(self) -> Machine | None:
+        return self._machine
+
+    # ---- reading
+
+    async def _load(self) -> Machine:
+        record = await self._bus.get(self._key)
+        links: list[Link] = []
+        arrivals: list[Arrival] = []
+        if record is not None:
+            async for stored in self._bus.load(f"{self._key}.link."):
+                links.append(link_from_json(orjson.loads(stored.value)))
+            async for stored in self._bus.load(f"{self._key}.arrival."):
+                arrivals.append(arrival_from_json(orjson.loads(stored.value)))
+        known = filter_from_json(orjson.loads(record.value)) if record is not None else None
+        return Machine(known, links, arrivals, self._hasher)
+
+    async def _links(self, contacts: Iterable[int]) -> list[Link]:
+        keys = [f"{self._key}.link.{contact}" for contact in contacts]
+        if not keys:
+            return []
+        records = await self._bus.load_keys(keys)
+        return [link_from_json(orjson.loads(record.value)) for record in records.values()]
+
+    async def _read(self, delivery: Delivery) -> Event | None:
+        """The message as its contract has it; what does not fit is kept aside with the reason, never retried."""
+        name = delivery.headers.get(TYPE) or ("SyncRequest.v1" if delivery.kind == "sync" else "")
+        contract = MESSAGES.get(name)
+        if contract is None:
+            await dead_letter(self._bus, SERVICE, self._filter_id, delivery, f"unknown type {name!r}")
+            return None
+        try:
+            message = contract.model_validate_json(delivery.data)
+        except ValidationError as error:
+            await dead_letter(self._bus, SERVICE, self._filter_id, delivery, _explain(error))
+            return None
+        if getattr(message, "filter_id", None) != self._filter_id or not isinstance(message, Event):
+            await dead_letter(self._bus, SERVICE, self._filter_id, delivery, "not for this filter's mailbox")
+            return None
+        return message
+
+    async def _is_new(self, machine: Machine, request: SyncRequest) -> bool:
+        """A request counts once for good; one for a filter that nobody activated is answered, not forgotten."""
+        if machine.record is None:
+            await self._not_active(request)
+            return False
+        key = subjects.request_key(self._filter_id, request.request_id)
+        return await self._bus.get(key) is None
+
+    async def _not_active(self, request: SyncRequest) -> None:
+        answer = SyncFinished(
+            filter_id=self._filter_id,
+            run_id=request.request_id,
+            request_id=request.request_id,
+            started_at=0.0,
+            finished_at=0.0,
+            outcome="failed",
+            reason="This filter is not synchronised: nobody has activated it.",
+        )
+        await self._bus.publish(
+            subjects.event(self._filter_id),
+            answer.model_dump_json().encode(),
+            msg_id=f"{self._filter_id}.event.{request.request_id}",
+            type_=type_of(answer),
+        )
+
+    async def _again(self, machine: Machine, now: float) -> None:
+        overdue = machine.overdue(now)
+        if overdue:
+            machine.load(await self._links(overdue))
+        machine.ask_again(overdue, now)
+
+    # ---- carrying out
+
+    async def _carry_out(self, step: Step, now: float) -> None:
+        puts, last = self._puts(step, now)
+        if puts or last:
+            await commit_all(self._bus, self._fence, puts, last)
+        outgoing = self._outbox.messages(step)
+        if outgoing:
+            await self._bus.publish_many([_message(item) for item in outgoing])
+
+    def _puts(self, step: Step, now: float) -> tuple[list[Put], list[Put]]:
+        puts = [
+            Put(f"{self._key}.link.{contact}", None if link is None else orjson.dumps(link_to_json(link)))
+            for contact, link in step.links.items()
+        ]
+        puts += [
+            Put(
+                subjects.arrival_key(self._filter_id, source_id),
+                None if arrival is None else orjson.dumps(arrival_to_json(arrival)),
+            )
+            for source_id, arrival in step.arrivals.items()
+        ]
+        token = subjects.token(self._filter_id)
+        puts += [
+            Put(f"history.{token}.{contact}.{revision}", orjson.dumps({"at": now, **entry}), ttl_s=HISTORY_TTL_S)
+            for (contact, revision), entry in _united(step.history).items()
+        ]
+        last = [
+            Put(subjects.request_key(self._filter_id, request), orjson.dumps({"at": now}))
+            for request in step.requests
+        ]
+        if step.record_changed and step.record is not None:
+            last.append(Put(self._key, orjson.dumps(filter_to_json(step.record))))
+        return puts, last
+
+
+def _united(history: Iterable[tuple[int, int, dict[str, object]]]) -> dict[tuple[int, int], dict[str, object]]:
+    entries: dict[tuple[int, int], dict[str, object]] = {}
+    for contact, revision, entry in history:
+        entries.setdefault((contact, revision), {}).update(entry)
+    return entries
+
+
+def _message(item: Outgoing) -> Message:
+    return Message(subject=item.subject, data=item.data, msg_id=item.msg_id, type_=type_of(item.message))
+
+
+def _is_busy(machine: Machine) -> bool:
+    return machine.record is not None and machine.record.run is not None
+
+
+def _explain(error: ValidationError) -> str:
+    """Where it does not fit, without the values."""
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'message'}: {e['msg']}" for e in error.errors()[:5])

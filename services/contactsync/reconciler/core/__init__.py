@@ -1,0 +1,1 @@
+"""Decisions of the reconciler: pure, without clock, network or logging."""

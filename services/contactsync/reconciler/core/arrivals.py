@@ -1,0 +1,143 @@
+"""People whom a human put under the label and who have no contact yet (semantics 2.4): matched with a Planfix
+contact that the owner can see, or created there. They are never bounced out: what cannot be keeps its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from contactsync.hashing import Hasher, content_hash
+from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.match import NameKey, planfix_partners
+from contactsync_contracts.contact import NAME_FIELDS, Contact
+from contactsync_contracts.messages import ArrivalMatches, GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
+
+REVERSE_OFF = "Reverse sync is off, so it is not created in Planfix."
+CONTACT_GONE = "Its contact is not in Planfix any more, or you cannot see it."
+NAMELESS = "It has no name, and Planfix needs one."
+DUPLICATE = "More than one contact in Planfix could be this person."
+TAKEN = "The matching contact in Planfix is already linked to another person in this account."
+INVISIBLE = "It cannot be created: Planfix has a contact with this e-mail or phone that you cannot see."
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The person is this Planfix contact."""
+
+    contact: PlanfixContact
+
+
+def arrival_of(person: GooglePerson, known: Arrival | None) -> Arrival:
+    """The person as seen; a held-back one is tried again when its content has changed."""
+    stamp = person.stamps[0].contact if person.stamps else None
+    fresh = Arrival(
+        source_id=person.source_id,
+        resource=person.resource,
+        etag=person.etag,
+        google=person.fields,
+        google_at=person.updated_at,
+        raw=person.raw,
+        stamp_contact=stamp,
+    )
+    if known is None:
+        return fresh
+    if known.stage == "held" and content_hash(known.google) != content_hash(person.fields):
+        return replace(fresh, revision=known.revision)
+    return replace(
+        known,
+        resource=person.resource,
+        etag=person.etag,
+        google=person.fields,
+        google_at=person.updated_at,
+        raw=person.raw,
+    )
+
+
+def decide_arrival(arrival: Arrival, *, two_way: bool, active: bool, now: float) -> Arrival:
+    """First ask Planfix who it may be. Later steps come with the answers (`matches`, `settled`)."""
+    if not active or arrival.stage in ("matching", "creating"):
+        return arrival
+    if not two_way:
+        return _held(arrival, REVERSE_OFF)
+    if arrival.stage == "held":
+        return replace(arrival, stage="matching", asked_at=now) if arrival.reason == REVERSE_OFF else arrival
+    if not any(arrival.google.get(name) for name in NAME_FIELDS):
+        return _held(arrival, NAMELESS)
+    return replace(arrival, stage="matching", asked_at=now)
+
+
+def matches(
+    arrival: Arrival, answer: ArrivalMatches, hasher: Hasher, filter_id: str, taken: set[int], now: float
+) -> Arrival | Matched:
+    """`taken`: contacts of the answer that are linked with another person."""
+    contacts = [(contact, name_key(contact.fields, hasher)) for contact in answer.contacts]
+    found = planfix_partners(arrival.google, name_key(arrival.google, hasher), contacts)
+    if len(found) > 1:
+        return _held(arrival, DUPLICATE, "possible_duplicate")
+    if found and found[0].contact in taken:
+        return _held(arrival, TAKEN, "possible_duplicate")
+    if found:
+        return Matched(found[0])
+    if answer.invisible:
+        return _held(arrival, INVISIBLE)
+    revision = arrival.revision + 1
+    return replace(
+        arrival,
+        stage="creating",
+        revision=revision,
+        mutation_id=f"{filter_id}.{arrival.source_id}.{revision}",
+        source=arrival.google,
+        asked_at=now,
+    )
+
+
+def created(arrival: Arrival, item: SettledItem, answered_at: float, now: float) -> Link | Arrival:
+    """The new contact's link; whether Planfix counts it to the filter is asked next."""
+    if item.outcome is not Outcome.DONE or item.planfix is None or item.contact is None:
+        return _held(arrival, item.reason or "Planfix does not take this contact.")
+    link = link_of(arrival, item.planfix, answered_at, now)
+    source = arrival.source or arrival.google
+    both = item.planfix.fields.keys() & source.keys()
+    limits = dict(link.limits)
+    for name, reason in item.refused.items():
+        limits[name] = reason
+    return replace(
+        link,
+        planfix_wrote=answered_at,
+        base_planfix={name: item.planfix.fields[name] for name in both},
+        base_google={name: source[name] for name in both},
+        limits=limits,
+    )
+
+
+def link_of(arrival: Arrival, contact: PlanfixContact, seen_at: float, now: float) -> Link:
+    """A labelled person and its contact; the person is not ours, and gets its stamp with the first write."""
+    return Link(
+        contact=contact.contact,
+        is_company=contact.is_company,
+        member=False,
+        kept="It was put under the label by hand.",
+        planfix=contact.fields,
+        planfix_hash=content_hash(contact.fields),
+        planfix_at=seen_at,
+        resource=arrival.resource,
+        source_id=arrival.source_id,
+        etag=arrival.etag,
+        google=arrival.google,
+        google_hash=content_hash(arrival.google),
+        google_at=arrival.google_at,
+        raw=arrival.raw,
+        labelled=True,
+        own=Kept.ADOPTED,
+        asked="membership",
+        asked_at=now,
+        matched=True,
+    )
+
+
+def name_key(fields: Contact, hasher: Hasher) -> NameKey:
+    given, family = fields.get("given", ""), fields.get("family", "")
+    return NameKey(*hasher.names(str(given), str(family)))
+
+
+def _held(arrival: Arrival, reason: str, state: str = "held_back") -> Arrival:
+    return replace(arrival, stage="held", reason=reason, state=state, source=None)

@@ -1,0 +1,82 @@
+"""What a person is told about a filter and its contacts: states, figures, and reasons in plain sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contactsync.reconciler.core.filter import FilterRecord
+from contactsync.reconciler.core.index import state_of
+from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.settle import READ_ONLY
+from contactsync_contracts.messages import ContactState
+
+WRITING = "It is being written."
+LOOKING = "It is being compared."
+WAITING = "It waits for the filter to become active."
+
+
+def filter_status(record: FilterRecord) -> dict[str, Any]:
+    """The answer to `status FILTER` (4-interfaces 4.1)."""
+    counts = {state.value: 0 for state in ContactState} | record.counts
+    return {
+        "filter_id": record.filter_id,
+        "name": record.name,
+        "state": record.state.value,
+        "reason": record.problem_reason,
+        "two_way": record.two_way,
+        "google_account": record.google_email,
+        "label": record.label_name,
+        "contacts": counts,
+        "people_in_account": record.people_total,
+        "last_sync": record.last_sync,
+        "run": None if record.run is None else {"run_id": record.run.run_id, "started_at": record.run.started_at},
+        "planfix_seen_at": record.planfix_seen_at,
+        "google_seen_at": record.google_seen_at,
+    }
+
+
+def contact_status(link: Link) -> dict[str, Any]:
+    return {
+        "contact": link.contact,
+        "state": state_of(link).value,
+        "reason": reason_of(link),
+        "notes": notes_of(link),
+        "person": link.resource,
+    }
+
+
+def arrival_status(arrival: Arrival) -> dict[str, Any]:
+    held = arrival.stage == "held"
+    return {
+        "contact": None,
+        "state": arrival.state if held else ContactState.PENDING.value,
+        "reason": arrival.reason if held else LOOKING,
+        "notes": [],
+        "person": arrival.resource,
+    }
+
+
+def reason_of(link: Link) -> str:
+    if link.merged_into is not None:
+        return f"It was merged into contact {link.merged_into} in Google Contacts."
+    if link.dismissed:
+        return link.dismissed
+    if link.hold is not None:
+        return link.hold.reason
+    if link.pending is not None:
+        return WRITING
+    if link.asked:
+        return LOOKING
+    if link.google is None:
+        return WAITING
+    return ""
+
+
+def notes_of(link: Link) -> list[str]:
+    """What is different on purpose on a contact that is otherwise in sync."""
+    notes = [f"{name.partition(':')[0]}: {reason}" for name, reason in sorted(link.limits.items())]
+    if link.read_only:
+        notes.append(READ_ONLY)
+    if link.kept:
+        notes.append(link.kept)
+    return notes

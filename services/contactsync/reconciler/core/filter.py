@@ -1,0 +1,111 @@
+"""What the reconciler remembers of a filter itself, and the one state that people see."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from contactsync_contracts.messages import FilterState, NewContactDefaults
+
+Phase = Literal["label", "google", "planfix", "done"]
+"""How far the first sync is: the label is made, the account is listed to its end, then Planfix's pages come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A sync that somebody waits for. waits: the looks not answered yet (`planfix`, `google`)."""
+
+    run_id: str
+    request_id: str
+    started_at: float
+    first: bool = False
+    waits: tuple[str, ...] = ()
+    total: int | None = None
+    created: int = 0
+    updated: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRecord:
+    """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
+    mutation of the label under way; counts: contacts by state; waiting: requests that came during a run."""
+
+    filter_id: str
+    name: str
+    owner: int
+    account: str
+    google_email: str
+    since: float
+    two_way: bool = True
+    paused: bool = False
+    phase: Phase = "label"
+    problem: str = ""
+    problem_reason: str = ""
+    label: str = ""
+    label_name: str = ""
+    label_revision: int = 0
+    label_pending: str = ""
+    label_op: Literal["ensure", "rename"] = "ensure"
+    new_contact: dict[str, Any] | None = None
+    run: Run | None = None
+    waiting: tuple[str, ...] = ()
+    last_sync: dict[str, Any] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    open: int = 0
+    people_total: int = 0
+    planfix_seen_at: float = 0.0
+    google_seen_at: float = 0.0
+    looks: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether contacts are written and looked for."""
+        return not self.paused and not self.problem and self.phase in ("planfix", "done")
+
+    @property
+    def state(self) -> FilterState:
+        if self.paused:
+            return FilterState.PAUSED
+        if self.problem:
+            return FilterState(self.problem)
+        if self.phase == "label":
+            return FilterState.ENABLING
+        if self.phase != "done" or (self.run is not None and self.run.first):
+            return FilterState.FIRST_SYNC
+        return FilterState.SYNCING if self.run is not None or self.open else FilterState.IN_SYNC
+
+    def defaults(self, standard: NewContactDefaults) -> NewContactDefaults:
+        return NewContactDefaults.model_validate(self.new_contact) if self.new_contact else standard
+
+
+def filter_to_json(record: FilterRecord) -> dict[str, Any]:
+    """`state` is stored too: watchers, dashboards and the command line read the record."""
+    return {**asdict(record), "state": record.state.value}
+
+
+def filter_from_json(stored: dict[str, Any]) -> FilterRecord:
+    known = {f.name for f in fields(FilterRecord)}
+    values = {name: value for name, value in stored.items() if name in known}
+    if values.get("run"):
+        run = {name: value for name, value in values["run"].items() if name in {f.name for f in fields(Run)}}
+        run["waits"] = tuple(run.get("waits", ()))
+        values["run"] = Run(**run)
+    values["waiting"] = tuple(values.get("waiting", ()))
+    return FilterRecord(**values)
+
+
+def counted(record: FilterRecord, *, created: int = 0, updated: int = 0, removed: int = 0) -> FilterRecord:
+    """The run's figures moved on."""
+    run = record.run
+    if run is None or not (created or updated or removed):
+        return record
+    return replace(
+        record,
+        run=replace(
+            run,
+            created=run.created + created,
+            updated=run.updated + updated,
+            removed=run.removed + removed,
+        ),
+    )

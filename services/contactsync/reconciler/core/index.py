@@ -1,0 +1,129 @@
+"""What an actor keeps in memory of every link: enough to tell that nothing changed without reading the link."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from contactsync.reconciler.core.link import Link
+from contactsync_contracts.messages import ContactState
+
+
+class Entry:
+    """One link in brief; see `Link` for the meaning of each."""
+
+    __slots__ = (
+        "asked",
+        "asked_at",
+        "contact",
+        "etag",
+        "google_at",
+        "google_hash",
+        "held",
+        "labelled",
+        "member",
+        "open",
+        "planfix_at",
+        "planfix_hash",
+        "planfix_wrote",
+        "resource",
+        "state",
+    )
+
+    def __init__(self, link: Link) -> None:
+        self.contact = link.contact
+        self.resource = link.resource
+        self.etag = link.etag
+        self.planfix_hash = link.planfix_hash
+        self.planfix_at = link.planfix_at
+        self.planfix_wrote = link.planfix_wrote
+        self.google_hash = link.google_hash
+        self.google_at = link.google_at
+        self.member = link.member
+        self.labelled = link.labelled
+        self.open = link.open
+        self.asked = link.asked
+        self.asked_at = link.asked_at
+        self.held = link.hold is not None
+        self.state = state_of(link)
+
+
+def state_of(link: Link) -> ContactState:
+    if link.merged_into is not None:
+        return ContactState.MERGED
+    if link.dismissed:
+        return ContactState.DISMISSED
+    if link.hold is not None:
+        return ContactState(link.hold.state)
+    if link.open or link.google is None:
+        return ContactState.PENDING
+    return ContactState.IN_SYNC
+
+
+class Index:
+    """Entries by contact number and by resource name, counted by state. A resource belongs to one contact only."""
+
+    def __init__(self, links: Iterable[Link] = ()) -> None:
+        self._entries: dict[int, Entry] = {}
+        self._resources: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
+        self._due: set[int] = set()
+        self._open: set[int] = set()
+        for link in links:
+            self.put(link)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def get(self, contact: int) -> Entry | None:
+        return self._entries.get(contact)
+
+    def owner_of(self, resource: str) -> int | None:
+        return self._resources.get(resource)
+
+    def put(self, link: Link) -> None:
+        contact = link.contact
+        old = self._entries.get(contact)
+        if old is not None:
+            self._counts[old.state.value] -= 1
+            if old.resource and old.resource != link.resource and self._resources.get(old.resource) == contact:
+                del self._resources[old.resource]
+        entry = self._entries[contact] = Entry(link)
+        self._counts[entry.state.value] += 1
+        if link.resource:
+            self._resources.setdefault(link.resource, contact)
+        _mark(self._open, contact, entry.open)
+        _mark(self._due, contact, link.due)
+
+    def drop(self, contact: int) -> None:
+        entry = self._entries.pop(contact, None)
+        if entry is None:
+            return
+        self._counts[entry.state.value] -= 1
+        self._open.discard(contact)
+        self._due.discard(contact)
+        if entry.resource and self._resources.get(entry.resource) == contact:
+            del self._resources[entry.resource]
+
+    def counts(self) -> dict[str, int]:
+        return {state: number for state, number in self._counts.items() if number}
+
+    @property
+    def open(self) -> set[int]:
+        """Contacts with a write or a look under way."""
+        return self._open
+
+    @property
+    def due(self) -> set[int]:
+        """Contacts whose facts changed while nothing could be done (paused, not connected)."""
+        return self._due
+
+
+def _mark(members: set[int], contact: int, is_member: bool) -> None:
+    if is_member:
+        members.add(contact)
+    else:
+        members.discard(contact)

@@ -1,0 +1,228 @@
+"""What one filter remembers of one contact: the link, and of a labelled person without a contact: the arrival.
+
+A link holds facts (what each side was when last seen), the agreement (a base for each side) and at most one
+mutation under way. Actions are decided from the facts alone (`plan.py`), never from the event that brought them,
+so that replays and reorderings decide the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from contactsync.reconciler.core.merge import Side
+from contactsync_contracts.contact import Contact, Element
+from contactsync_contracts.messages import Kept
+
+Ask = Literal["", "match", "person", "label", "membership"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The mutation under way. `target`, `source` and `before` hold just the fields written: what was asked for,
+    and both sides' values when it was decided (the bases advance from them, `merge.advance`)."""
+
+    side: Side
+    op: Literal["ensure", "update", "adopt", "remove"]
+    mutation_id: str
+    revision: int
+    target: Contact
+    source: Contact
+    before: Contact
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why the contact waits for a person or a change: `state` as in ContactState, `reason` a whole sentence."""
+
+    state: str
+    reason: str
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """member: Planfix counts the contact to the filter and the owner sees it. kept: the reason why it stays
+    although it does not (put under the label by hand). planfix/google: content last seen; *_at: when (Planfix: our
+    clock when the read began; Google: the source's updateTime); *_prev: the last time it was seen without that
+    content; planfix_wrote: when our last write there was answered. merges: this filter merges the contact's
+    fields (else it only asks for its label). asked: a look under way. adopt: found by match, not by stamp.
+    due: facts changed while the filter was not active."""
+
+    contact: int
+    is_company: bool = False
+    member: bool = True
+    kept: str = ""
+    planfix: Contact | None = None
+    planfix_hash: int = 0
+    planfix_at: float = 0.0
+    planfix_prev: float = 0.0
+    planfix_wrote: float = 0.0
+    resource: str | None = None
+    source_id: str = ""
+    etag: str = ""
+    google: Contact | None = None
+    google_hash: int = 0
+    google_at: float = 0.0
+    google_prev: float = 0.0
+    raw: dict[str, Any] | None = None
+    labelled: bool = False
+    stamped: bool = False
+    own: Kept | None = None
+    adopt: bool = False
+    base_planfix: Contact | None = None
+    base_google: Contact | None = None
+    revision: int = 0
+    pending: Pending | None = None
+    asked: Ask = ""
+    asked_at: float = 0.0
+    matched: bool = False
+    merges: bool = True
+    read_only: bool = False
+    leaving: bool = False
+    due: bool = False
+    dismissed: str = ""
+    merged_into: int | None = None
+    hold: Hold | None = None
+    limits: dict[str, str] = field(default_factory=dict)
+    """Field or `field:element` -> why one side cannot hold it."""
+
+    @property
+    def open(self) -> bool:
+        """Something is under way: a write or a look."""
+        return self.pending is not None or bool(self.asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A person under the label that has no contact yet (semantics 2.4, "human puts the label on a person")."""
+
+    source_id: str
+    resource: str
+    etag: str
+    google: Contact
+    google_at: float
+    raw: dict[str, Any]
+    stamp_contact: int | None = None
+    stage: Literal["new", "matching", "creating", "held"] = "new"
+    asked_at: float = 0.0
+    revision: int = 0
+    mutation_id: str = ""
+    source: Contact | None = None
+    reason: str = ""
+    state: str = "held_back"
+
+
+# --- as stored --------------------------------------------------------------------------------------------
+
+
+def contact_to_json(contact: Contact) -> dict[str, Any]:
+    """Elements become triples: this is our own store, not a contract."""
+    return {
+        name: value if isinstance(value, str) else [[e.key, e.value, e.kind] for e in value]
+        for name, value in contact.items()
+    }
+
+
+def contact_from_json(stored: dict[str, Any]) -> Contact:
+    return {
+        name: value if isinstance(value, str) else tuple(Element(*triple) for triple in value)
+        for name, value in stored.items()
+    }
+
+
+_SAME = "="
+"""Stands for "equal to what is there now" in place of a base: most links are in sync."""
+
+_CONTACTS = frozenset({"planfix", "google", "base_planfix", "base_google"})
+_DEFAULTS = {f.name: f.default for f in fields(Link)}
+
+
+def link_to_json(link: Link) -> dict[str, Any]:
+    """Only what differs from the defaults; bases equal to the present content are not repeated."""
+    stored: dict[str, Any] = {}
+    for name, default in _DEFAULTS.items():
+        value = getattr(link, name)
+        if value == default and name != "contact":
+            continue
+        if name in _CONTACTS:
+            now = getattr(link, name.removeprefix("base_"))
+            same = name.startswith("base_") and now is not None and value == now
+            stored[name] = _SAME if same else contact_to_json(value)
+        elif isinstance(value, Pending):
+            stored[name] = _pending_to_json(value)
+        elif isinstance(value, Hold):
+            stored[name] = [value.state, value.reason, list(value.candidates)]
+        elif name == "limits":
+            if value:
+                stored[name] = value
+        else:
+            stored[name] = value
+    return stored
+
+
+def link_from_json(stored: dict[str, Any]) -> Link:
+    """Unknown keys of a later release are ignored."""
+    values = {name: value for name, value in stored.items() if name in _DEFAULTS}
+    for name in ("planfix", "google", "base_planfix", "base_google"):
+        value = values.get(name)
+        if value == _SAME:
+            values[name] = values[name.removeprefix("base_")]
+        elif isinstance(value, dict):
+            values[name] = contact_from_json(value)
+    if "pending" in values:
+        values["pending"] = _pending_from_json(values["pending"])
+    if "hold" in values:
+        state, reason, candidates = values["hold"]
+        values["hold"] = Hold(state, reason, tuple(candidates))
+    if values.get("own"):
+        values["own"] = Kept(values["own"])
+    return Link(**values)
+
+
+def _pending_to_json(pending: Pending) -> dict[str, Any]:
+    return {
+        "side": pending.side.value,
+        "op": pending.op,
+        "id": pending.mutation_id,
+        "revision": pending.revision,
+        "target": contact_to_json(pending.target),
+        "source": contact_to_json(pending.source),
+        "before": contact_to_json(pending.before),
+        "at": pending.at,
+    }
+
+
+def _pending_from_json(stored: dict[str, Any]) -> Pending:
+    return Pending(
+        side=Side(stored["side"]),
+        op=stored["op"],
+        mutation_id=stored["id"],
+        revision=stored["revision"],
+        target=contact_from_json(stored["target"]),
+        source=contact_from_json(stored["source"]),
+        before=contact_from_json(stored["before"]),
+        at=stored["at"],
+    )
+
+
+def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
+    stored = {f.name: getattr(arrival, f.name) for f in fields(Arrival)}
+    stored["google"] = contact_to_json(arrival.google)
+    stored["source"] = None if arrival.source is None else contact_to_json(arrival.source)
+    return stored
+
+
+def arrival_from_json(stored: dict[str, Any]) -> Arrival:
+    known = {f.name for f in fields(Arrival)}
+    values = {name: value for name, value in stored.items() if name in known}
+    values["google"] = contact_from_json(values["google"])
+    if values.get("source") is not None:
+        values["source"] = contact_from_json(values["source"])
+    return Arrival(**values)
+
+
+def settle_down(link: Link, **changes: Any) -> Link:
+    """`dataclasses.replace` that also ends the mutation under way."""
+    return replace(link, pending=None, **changes)

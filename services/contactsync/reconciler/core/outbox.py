@@ -1,0 +1,266 @@
+"""What a step says to the others: mutations for the writer, looks for the watchers, events for whoever listens.
+
+Pure: from a `Step` to messages, cut so that each holds at most 200 contacts and 512 kB. A mutation is built from its
+link alone, so that a new owner says the same again after a take-over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from contactsync.hashing import Hasher
+from contactsync.reconciler.core.filter import FilterRecord
+from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.machine import Step
+from contactsync.reconciler.core.merge import Side
+from contactsync_contracts import subjects
+from contactsync_contracts.contact import Contact, Element
+from contactsync_contracts.messages import (
+    BYTES_MAX,
+    CONTACTS_MAX,
+    Class,
+    GoogleMutation,
+    LabelMutation,
+    LookGoogle,
+    LookPlanfix,
+    MatchQuery,
+    Model,
+    Mutate,
+    NewContactDefaults,
+    PersonQuery,
+    PlanfixMutation,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    subject: str
+    msg_id: str
+    message: Model
+    data: bytes
+
+
+class Outbox:
+    """Messages of one filter under one epoch; `serial` numbers looks and events, which are idempotent."""
+
+    def __init__(self, hasher: Hasher, defaults: NewContactDefaults, epoch: int) -> None:
+        self._hasher = hasher
+        self._defaults = defaults
+        self._epoch = epoch
+        self._serial = 0
+
+    def messages(self, step: Step) -> list[Outgoing]:
+        record = step.record
+        if record is None:
+            return []
+        return [
+            *self._mutations(step, record),
+            *self._google_looks(step, record),
+            *self._planfix_looks(step, record),
+            *self._events(step, record),
+        ]
+
+    # ---- mutations
+
+    def _mutations(self, step: Step, record: FilterRecord) -> Iterator[Outgoing]:
+        writes = [b.link for b in step.begun if b.write]
+        google = [_google_mutation(link) for link in writes if _side(link) is Side.GOOGLE]
+        planfix = [_planfix_mutation(link, record) for link in writes if _side(link) is Side.PLANFIX]
+        planfix += [self._create(a, record) for a in step.begun_arrivals if a.stage == "creating"]
+        if step.wishes.ensure_label:
+            label = LabelMutation(
+                mutation_id=record.label_pending,
+                revision=record.label_revision,
+                op=record.label_op,
+                name=record.name,
+            )
+            yield from self._cut(record, record.account, [label], lambda part: {"label": part[0]})
+        more = record.run is not None and record.run.first and record.phase == "planfix"
+        yield from self._cut(record, record.account, google, lambda part: {"google": tuple(part), "more": more})
+        yield from self._cut(record, subjects.PLANFIX, planfix, lambda part: {"planfix": tuple(part)})
+
+    def _cut(
+        self,
+        record: FilterRecord,
+        target: str,
+        items: Sequence[T],
+        content: Callable[[Sequence[T]], dict[str, object]],
+    ) -> Iterator[Outgoing]:
+        for part in _parts(items, CONTACTS_MAX):
+            message = Mutate(
+                filter_id=record.filter_id,
+                target=target,
+                epoch=self._epoch,
+                cls=_class(record),
+                since=record.since,
+                two_way=record.two_way,
+                **content(part),  # type: ignore[arg-type]
+            )
+            data = message.model_dump_json(exclude_defaults=True).encode()
+            if len(data) > BYTES_MAX and len(part) > 1:
+                half = len(part) // 2
+                yield from self._cut(record, target, part[:half], content)
+                yield from self._cut(record, target, part[half:], content)
+                continue
+            first: str = getattr(part[0], "mutation_id")  # noqa: B009
+            yield Outgoing(subjects.mutate(target), f"{record.filter_id}.mutate.{first}.{self._epoch}", message, data)
+
+    def _create(self, arrival: Arrival, record: FilterRecord) -> PlanfixMutation:
+        return PlanfixMutation(
+            arrival=arrival.source_id,
+            mutation_id=arrival.mutation_id,
+            revision=arrival.revision,
+            op="create",
+            fields=arrival.source or arrival.google,
+            owner=record.owner,
+            defaults=record.defaults(self._defaults),
+            marker=f"contactsync:{record.account}:{arrival.source_id}",
+        )
+
+    # ---- looks
+
+    def _google_looks(self, step: Step, record: FilterRecord) -> Iterator[Outgoing]:
+        wishes = step.wishes
+        match = [self._match_query(b.link) for b in step.begun if b.ask and b.link.asked == "match"]
+        people = {b.link.resource for b in step.begun if b.ask and b.link.asked == "person" and b.link.resource}
+        people |= wishes.people
+        if wishes.google_listing is not None:
+            yield self._look_google(record, what="listing", request_id=wishes.google_listing)
+        for queries in _parts(match, CONTACTS_MAX):
+            yield self._look_google(record, what="match", match=tuple(queries))
+        for names in _parts(sorted(people), CONTACTS_MAX):
+            yield self._look_google(record, what="people", resources=tuple(names))
+        if wishes.label and record.label:
+            yield self._look_google(record, what="label", label=record.label)
+
+    def _match_query(self, link: Link) -> MatchQuery:
+        fields = link.planfix or {}
+        return MatchQuery(
+            contact=link.contact,
+            emails=tuple(self._hasher.email(e.key) for e in _elements(fields, "emails")),
+            phones=tuple(self._hasher.phone(e.key) for e in _elements(fields, "phones")),
+        )
+
+    def _look_google(self, record: FilterRecord, **what: object) -> Outgoing:
+        look = LookGoogle.model_validate(
+            {
+                "request_id": "",
+                "filter_id": record.filter_id,
+                "account": record.account,
+                "cls": _class(record),
+                **what,
+            }
+        )
+        return self._numbered(subjects.look(record.account), "look", record, look)
+
+    def _planfix_looks(self, step: Step, record: FilterRecord) -> Iterator[Outgoing]:
+        wishes = step.wishes
+        again = dict(wishes.planfix_contacts)
+        again.update({b.link.contact: 0.0 for b in step.begun if b.ask and b.link.asked == "membership"})
+        matching = [_person_query(a) for a in step.begun_arrivals if a.stage == "matching"]
+        if wishes.planfix_listing is not None:
+            yield self._look_planfix(record, what="listing", request_id=wishes.planfix_listing)
+        for numbers in _parts(sorted(again), CONTACTS_MAX // 2):
+            not_before = max(again[number] for number in numbers)
+            yield self._look_planfix(record, what="contacts", contacts=tuple(numbers), not_before=not_before)
+        for numbers in _parts(wishes.confirm, CONTACTS_MAX):
+            yield self._look_planfix(record, what="confirm", contacts=tuple(numbers), known=tuple(wishes.known))
+        for queries in _parts(matching, CONTACTS_MAX // 4):
+            yield self._look_planfix(record, what="match", match=tuple(queries))
+
+    def _look_planfix(self, record: FilterRecord, **what: object) -> Outgoing:
+        look = LookPlanfix.model_validate(
+            {
+                "request_id": "",
+                "filter_id": record.filter_id,
+                "owner": record.owner,
+                "cls": _class(record),
+                **what,
+            }
+        )
+        return self._numbered(subjects.look(subjects.PLANFIX), "look", record, look)
+
+    # ---- events
+
+    def _events(self, step: Step, record: FilterRecord) -> Iterator[Outgoing]:
+        for event in step.events:
+            yield self._numbered(subjects.event(record.filter_id), "event", record, event)
+
+    def _numbered(self, subject: str, kind: str, record: FilterRecord, message: Model) -> Outgoing:
+        self._serial += 1
+        msg_id = f"{record.filter_id}.{kind}.{self._epoch}.{self._serial}"
+        return Outgoing(subject, msg_id, message, message.model_dump_json(exclude_none=True).encode())
+
+
+def _class(record: FilterRecord) -> Class:
+    """A sync that a person waits for goes before what merely happened."""
+    return Class.HUMAN if record.run is not None else Class.CHANGE
+
+
+def _side(link: Link) -> Side | None:
+    return link.pending.side if link.pending is not None else None
+
+
+def _google_mutation(link: Link) -> GoogleMutation:
+    pending = link.pending
+    assert pending is not None
+    if pending.op == "ensure":
+        return GoogleMutation(
+            contact=link.contact,
+            mutation_id=pending.mutation_id,
+            revision=pending.revision,
+            op="ensure",
+            fields=link.base_planfix or {},
+            is_company=link.is_company,
+        )
+    leaving = pending.op == "remove"
+    return GoogleMutation(
+        contact=link.contact,
+        mutation_id=pending.mutation_id,
+        revision=pending.revision,
+        op=pending.op,
+        fields=pending.target,
+        is_company=link.is_company,
+        resource=link.resource,
+        etag=link.etag,
+        raw=link.raw,
+        base_planfix=link.base_planfix if leaving else None,
+        base_google=link.base_google if leaving else None,
+    )
+
+
+def _planfix_mutation(link: Link, record: FilterRecord) -> PlanfixMutation:
+    pending = link.pending
+    assert pending is not None
+    return PlanfixMutation(
+        contact=link.contact,
+        mutation_id=pending.mutation_id,
+        revision=pending.revision,
+        op="update",
+        fields=pending.target,
+        expected=pending.before,
+        is_company=link.is_company,
+        owner=record.owner,
+    )
+
+
+def _person_query(arrival: Arrival) -> PersonQuery:
+    return PersonQuery(
+        arrival=arrival.source_id,
+        emails=tuple(e.key for e in _elements(arrival.google, "emails")),
+        phones=tuple(e.key for e in _elements(arrival.google, "phones")),
+    )
+
+
+def _elements(fields: Contact, name: str) -> tuple[Element, ...]:
+    value = fields.get(name, ())
+    return value if isinstance(value, tuple) else ()
+
+
+def _parts(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), most):
+        yield items[start : start + most]

@@ -1,0 +1,163 @@
+"""What is to be done about one contact, from its link's facts alone: the decision table of semantics 2.3 and 2.4.
+
+`decide` answers with the link as it is to be stored: with a mutation under way, a look asked for, bases that
+advanced without a write, or unchanged. `outbox.py` turns what is new on a link into messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from contactsync.reconciler.core.link import Ask, Link, Pending
+from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge
+from contactsync_contracts.contact import Contact
+from contactsync_contracts.messages import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRules:
+    """What of the filter matters to one contact. active: nothing is written or asked for otherwise."""
+
+    filter_id: str
+    two_way: bool = True
+    active: bool = True
+    conflict: str = "newest"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """link: None when nothing is left to remember. lost: values that lost a conflict, for the history."""
+
+    link: Link | None
+    lost: tuple[Lost, ...] = ()
+
+
+def decide(link: Link, rules: FilterRules, now: float) -> Decision:
+    if not rules.active:
+        return Decision(link if link.due else replace(link, due=True))
+    if link.due:
+        link = replace(link, due=False)
+    if link.open:
+        return Decision(link)
+    if link.dismissed or link.merged_into is not None:
+        # Remembered, so that the contact does not come back by itself.
+        return Decision(link)
+    if not link.member and not link.kept:
+        return _leave(link, rules, now)
+    if link.hold is not None:
+        return Decision(link)
+    if link.resource is None:
+        if not link.matched:
+            return Decision(_ask(link, "match", now))
+        return Decision(_create(link, rules, now))
+    if link.google is None or link.raw is None:
+        return Decision(_ask(link, "person", now))
+    if not link.merges:
+        # Another filter of the account merges the fields; this one only asks for its label.
+        if link.labelled:
+            return Decision(link)
+        return Decision(_begin(link, rules, now, Side.GOOGLE, "update", {}, {}, {}))
+    return _reconcile(link, rules, now)
+
+
+def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
+    """The contact left the filter (confirmed by id): the label comes off; an edit made in Google goes first."""
+    if link.resource is None or (link.own is None and not link.labelled):
+        return Decision(None)
+    if not link.leaving and link.merges and link.planfix and link.google and link.base_google:
+        merged = _merge(link, rules)
+        if merged.to_planfix and not link.read_only:
+            leaving = replace(link, leaving=True, hold=None)
+            return _to_planfix(leaving, rules, now, merged)
+    return Decision(_begin(replace(link, hold=None), rules, now, Side.GOOGLE, "remove", {}, {}, {}))
+
+
+def _create(link: Link, rules: FilterRules, now: float) -> Link:
+    """What is sent becomes Planfix's base now, so that it is not stored twice; Google's comes with the answer."""
+    sent = link.planfix or {}
+    begun = _begin(link, rules, now, Side.GOOGLE, "ensure", {}, {}, {})
+    return replace(begun, base_planfix=sent, base_google=None)
+
+
+def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:
+    merged = _merge(link, rules)
+    if merged.to_planfix and not link.read_only:
+        return _to_planfix(link, rules, now, merged)
+    advanced = replace(link, base_planfix=merged.base_planfix, base_google=merged.base_google)
+    if not merged.to_google and link.labelled and link.stamped:
+        return Decision(advanced)
+    planfix, google = link.planfix or {}, link.google or {}
+    op = "update" if link.stamped or link.own is Kept.OURS else "adopt"
+    names = merged.to_google
+    begun = _begin(advanced, rules, now, Side.GOOGLE, op, names, _part(planfix, names), _part(google, names))
+    return Decision(begun, merged.lost)
+
+
+def _to_planfix(link: Link, rules: FilterRules, now: float, merged: Merge) -> Decision:
+    planfix, google = link.planfix or {}, link.google or {}
+    names = merged.to_planfix
+    begun = _begin(
+        replace(link, base_planfix=merged.base_planfix, base_google=merged.base_google),
+        rules,
+        now,
+        Side.PLANFIX,
+        "update",
+        names,
+        _part(google, names),
+        _part(planfix, names),
+    )
+    lost = tuple(item for item in merged.lost if item.side is Side.PLANFIX)
+    return Decision(begun, lost)
+
+
+def _merge(link: Link, rules: FilterRules) -> Merge:
+    return merge(
+        link.planfix or {},
+        link.google or {},
+        link.base_planfix,
+        link.base_google,
+        merge_rules(link, rules),
+        link.limits,
+    )
+
+
+def merge_rules(link: Link, rules: FilterRules) -> Rules:
+    return Rules(
+        two_way=rules.two_way and not link.read_only,
+        conflict_winner=_winner(link, rules.conflict),
+        without_base=WithoutBase.ADOPT if link.adopt else WithoutBase.UNITE,
+    )
+
+
+def _winner(link: Link, policy: str) -> Side:
+    """The later edit wins only if the two intervals in which the edits happened do not overlap; else Planfix."""
+    if policy == "google":
+        return Side.GOOGLE
+    if policy == "newest" and link.google_prev >= link.planfix_at:
+        return Side.GOOGLE
+    return Side.PLANFIX
+
+
+def _part(contact: Contact, names: Contact) -> Contact:
+    return {name: contact[name] for name in names if name in contact}
+
+
+def _ask(link: Link, what: Ask, now: float) -> Link:
+    return replace(link, asked=what, asked_at=now)
+
+
+def _begin(
+    link: Link, rules: FilterRules, now: float, side: Side, op: str, target: Contact, source: Contact, before: Contact
+) -> Link:
+    revision = link.revision + 1
+    pending = Pending(
+        side=side,
+        op=op,  # type: ignore[arg-type]
+        mutation_id=f"{rules.filter_id}.{link.contact}.{revision}",
+        revision=revision,
+        target=target,
+        source=source,
+        before=before,
+        at=now,
+    )
+    return replace(link, pending=pending, revision=revision)

@@ -1,0 +1,185 @@
+"""Facts and bases of one link from what the writer made of its mutation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contactsync.hashing import content_hash
+from contactsync.reconciler.core.link import Hold, Link, Pending
+from contactsync.reconciler.core.merge import Rules, Side, Write, advance
+from contactsync_contracts.contact import ELEMENT_FIELDS, NAME_FIELDS, Contact
+from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
+
+ACCOUNT_FULL = "The Google account is full: Google takes 25,000 contacts, private ones included."
+CHECKING = "Planfix did not answer with this contact; it is being looked up."
+READ_ONLY = "You may not edit this contact in Planfix, so changes made in Google do not reach it."
+
+
+def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, label: str, now: float) -> Link | None:
+    """The link after its mutation was answered; None when nothing is left of it. `item` is about the mutation
+    under way: older answers are filtered out before."""
+    pending = link.pending
+    if pending is None:
+        return link
+    match item.outcome:
+        case Outcome.DONE if pending.op == "remove":
+            return _removed(link, item)
+        case Outcome.DONE:
+            return _done(link, pending, item, rules, answered_at, label, now)
+        case Outcome.LABELLED:
+            done = _take_person(
+                replace(link, pending=None, merges=False, own=item.kept or link.own), item.person, label
+            )
+            return replace(done, labelled=True, stamped=True)
+        case Outcome.STALE:
+            seen = _take_person(replace(link, pending=None), item.person, label)
+            return _take_planfix(seen, item.planfix, answered_at)
+        case Outcome.GONE if pending.side is Side.GOOGLE:
+            return person_gone(replace(link, pending=None))
+        case Outcome.GONE:
+            # Absence from one answer means nothing yet: a look-up confirms it.
+            hold = None if not link.member else Hold("held_back", CHECKING)
+            return replace(link, pending=None, hold=hold, leaving=link.leaving or not link.member)
+        case Outcome.READ_ONLY:
+            return replace(link, pending=None, read_only=True)
+        case Outcome.FULL:
+            return replace(link, pending=None, hold=Hold("held_back", ACCOUNT_FULL))
+        case Outcome.REFUSED:
+            if link.leaving:
+                return replace(link, pending=None)
+            reason = item.reason or "The other side does not take this contact."
+            return replace(link, pending=None, hold=Hold("quarantined", reason))
+
+
+def person_gone(link: Link) -> Link | None:
+    """The person is not in Google any more (a look-up by name said so)."""
+    if link.own is None and not link.labelled:
+        # It was only about to be adopted: look for another partner.
+        return replace(link, resource=None, google=None, google_hash=0, raw=None, matched=False, adopt=False)
+    if not link.member and not link.kept:
+        return None
+    return replace(
+        link,
+        pending=None,
+        asked="",
+        labelled=False,
+        dismissed="The person was deleted in Google Contacts.",
+        hold=None,
+        due=False,
+    )
+
+
+def _removed(link: Link, item: SettledItem) -> Link | None:
+    """The label came off. A contact that came back in the meantime is linked again, from the start."""
+    if not link.member and not link.kept:
+        return None
+    return Link(
+        contact=link.contact,
+        is_company=link.is_company,
+        planfix=link.planfix,
+        planfix_hash=link.planfix_hash,
+        planfix_at=link.planfix_at,
+        planfix_prev=link.planfix_prev,
+        planfix_wrote=link.planfix_wrote,
+        revision=link.revision,
+    )
+
+
+def _done(
+    link: Link, pending: Pending, item: SettledItem, rules: Rules, answered_at: float, label: str, now: float
+) -> Link:
+    if pending.op == "ensure":
+        return _created(link, item, label, now)
+    if pending.side is Side.GOOGLE:
+        answer = item.person.fields if item.person is not None else {**(link.google or {}), **pending.target}
+        after = _take_person(replace(link, pending=None), item.person, label)
+        if item.person is None and pending.target:
+            after = _assume_google(after, answer, now)
+        after = replace(after, labelled=True, stamped=True, own=link.own or _kept(pending))
+    else:
+        answer = item.planfix.fields if item.planfix is not None else {**(link.planfix or {}), **pending.target}
+        after = _take_planfix(replace(link, pending=None), item.planfix, answered_at)
+        after = replace(after, planfix_wrote=answered_at)
+    write = Write(pending.side, pending.source, pending.before, answer)
+    base_planfix, base_google = advance(link.base_planfix, link.base_google, write, rules)
+    after = replace(after, base_planfix=base_planfix, base_google=base_google)
+    return _note_refused(after, pending, item, answer)
+
+
+def _created(link: Link, item: SettledItem, label: str, now: float) -> Link:
+    """`base_planfix` already holds what was sent (`plan._create`)."""
+    person = item.person
+    if person is None:
+        # Done before a take-over; who it is, its stamp tells.
+        return replace(link, pending=None, asked="match", asked_at=now, matched=False)
+    sent = link.base_planfix or {}
+    after = _take_person(replace(link, pending=None, own=item.kept or Kept.OURS), person, label)
+    base_google = {name: person.fields[name] for name in sent if name in person.fields}
+    return replace(
+        after, labelled=True, stamped=True, base_google=base_google, limits={**after.limits, **item.refused}
+    )
+
+
+def _kept(pending: Pending) -> Kept | None:
+    return Kept.ADOPTED if pending.op == "adopt" else None
+
+
+def _take_person(link: Link, person: GooglePerson | None, label: str) -> Link:
+    """The answer is what the person is, unless something newer has been seen since."""
+    if person is None or (link.google is not None and person.updated_at < link.google_at):
+        return link
+    return replace(
+        link,
+        resource=person.resource,
+        source_id=person.source_id,
+        etag=person.etag,
+        google=person.fields,
+        google_hash=content_hash(person.fields),
+        google_prev=link.google_at or person.updated_at,
+        google_at=person.updated_at,
+        raw=person.raw,
+        labelled=label in person.labels,
+        limits={**link.limits, **person.limits},
+    )
+
+
+def _assume_google(link: Link, content: Contact, now: float) -> Link:
+    """Answered from the writer's memory, without content: taken as asked for, and looked at to be sure."""
+    return replace(link, google=content, google_hash=content_hash(content), asked="person", asked_at=now)
+
+
+def _take_planfix(link: Link, contact: PlanfixContact | None, read_at: float) -> Link:
+    if contact is None or read_at < link.planfix_at:
+        return link
+    return replace(
+        link,
+        planfix=contact.fields,
+        planfix_hash=content_hash(contact.fields),
+        planfix_prev=link.planfix_at,
+        planfix_at=read_at,
+    )
+
+
+def _note_refused(link: Link, pending: Pending, item: SettledItem, answer: Contact) -> Link:
+    """Name what was not taken, per element where the field has elements. A name that Planfix cannot do without is
+    restored in Google: it counts as Planfix's change."""
+    limits = dict(link.limits)
+    for name in pending.target:
+        for known in [known for known in limits if known == name or known.startswith(f"{name}:")]:
+            del limits[known]
+    base_planfix, base_google = dict(link.base_planfix or {}), dict(link.base_google or {})
+    for name, reason in item.refused.items():
+        wanted, taken = pending.target.get(name), answer.get(name)
+        if name in ELEMENT_FIELDS and isinstance(wanted, tuple) and isinstance(taken, tuple):
+            there = {element.key for element in taken}
+            limits.update({f"{name}:{e.key}": reason for e in wanted if e.key not in there})
+        elif name in NAME_FIELDS and pending.side is Side.PLANFIX and pending.target.get(name) == "":
+            base_planfix[name] = base_google[name] = ""
+        else:
+            limits[name] = reason
+    return replace(link, limits=limits, base_planfix=base_planfix, base_google=base_google)
+
+
+def merged(link: Link, survivor: int) -> Link:
+    """The person was merged into another contact's in Google: this contact is not created again."""
+    return replace(link, pending=None, asked="", resource=None, labelled=False, merged_into=survivor, hold=None)

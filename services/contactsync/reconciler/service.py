@@ -1,0 +1,112 @@
+"""The reconciler's shell: mailboxes of filters to actors, and the questions that people ask about filters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from contactsync.hashing import Hasher
+from contactsync.reconciler.actor import Actor
+from contactsync.reconciler.core.describe import arrival_status, contact_status, filter_status
+from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
+from contactsync.reconciler.core.link import arrival_from_json, link_from_json
+from contactsync.runtime.bus import Bus, Fence, Refused, Subscription
+from contactsync.runtime.ownership import Delivery, Mailboxes
+from contactsync_contracts import subjects
+from contactsync_contracts.messages import NewContactDefaults
+
+NOT_FOUND = 404
+
+
+class Reconciler:
+    """The handler of the component `reconciler`: key is a filter's token."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        mailboxes: Mailboxes,
+        hasher: Hasher,
+        defaults: NewContactDefaults | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._bus = bus
+        self._mailboxes = mailboxes
+        self._hasher = hasher
+        self._defaults = defaults or NewContactDefaults()
+        self._now = now
+        self._actors: dict[str, Actor] = {}
+
+    # ---- ownership
+
+    async def gained(self, partition: int, fence: Fence) -> None:
+        """Actors with something under way are woken; the others sleep until a message comes."""
+        async for stored in self._bus.load("state.filter.*"):
+            token = stored.key.rsplit(".", 1)[1]
+            if self._mailboxes.partition_of(token) != partition:
+                continue
+            record = filter_from_json(orjson.loads(stored.value))
+            if record.open or record.run is not None or record.label_pending or record.phase != "done":
+                self._mailboxes.wake(token, self._now())
+
+    async def lost(self, partition: int) -> None:
+        for token in [t for t in self._actors if self._mailboxes.partition_of(t) == partition]:
+            del self._actors[token]
+
+    async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
+        actor = self._actors.get(key)
+        if actor is None:
+            actor = self._actors[key] = Actor(self._bus, key, fence, self._hasher, self._defaults)
+        again_at = await actor.handle(deliveries, self._now)
+        self._mailboxes.wake(key, again_at)
+
+    @property
+    def actors(self) -> int:
+        return len(self._actors)
+
+    # ---- questions
+
+    async def serve(self) -> list[Subscription]:
+        """Answer `filters`, `status` and `contacts` (read from the state, so any replica can)."""
+        verbs = {"filters": self._filters, "status": self._status, "contacts": self._contacts}
+        return [await self._bus.serve("reconciler", subjects.query(verb), answer) for verb, answer in verbs.items()]
+
+    async def _filters(self, _subject: str, _data: bytes) -> bytes:
+        found = []
+        async for stored in self._bus.load("state.filter.*"):
+            found.append(filter_status(filter_from_json(orjson.loads(stored.value))))
+        return orjson.dumps({"filters": sorted(found, key=lambda f: f["filter_id"])})
+
+    async def _status(self, _subject: str, data: bytes) -> bytes:
+        return orjson.dumps(filter_status(await self._record(_asked(data))))
+
+    async def _contacts(self, _subject: str, data: bytes) -> bytes:
+        """{filter_id, state?, after?, limit?}: contacts by number, `limit` (at most 1,000) after the number `after`;
+        people without a contact come first."""
+        asked = orjson.loads(data)
+        record = await self._record(str(asked.get("filter_id", "")))
+        prefix = subjects.filter_key(record.filter_id)
+        after, limit = int(asked.get("after") or 0), min(int(asked.get("limit") or 1000), 1000)
+        rows: list[dict[str, Any]] = []
+        if not after:
+            async for stored in self._bus.load(f"{prefix}.arrival."):
+                rows.append(arrival_status(arrival_from_json(orjson.loads(stored.value))))
+        async for stored in self._bus.load(f"{prefix}.link."):
+            if int(stored.key.rsplit(".", 1)[1]) > after:
+                rows.append(contact_status(link_from_json(orjson.loads(stored.value))))
+        if asked.get("state"):
+            rows = [row for row in rows if row["state"] == asked["state"]]
+        rows.sort(key=lambda row: row["contact"] or 0)
+        return orjson.dumps({"contacts": rows[:limit], "total": len(rows)})
+
+    async def _record(self, filter_id: str) -> FilterRecord:
+        stored = await self._bus.get(subjects.filter_key(filter_id)) if filter_id else None
+        if stored is None:
+            raise Refused(f"Filter {filter_id} is not synchronised.", NOT_FOUND)
+        return filter_from_json(orjson.loads(stored.value))
+
+
+def _asked(data: bytes) -> str:
+    return str(orjson.loads(data).get("filter_id", ""))
