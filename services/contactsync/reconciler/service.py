@@ -14,7 +14,7 @@ from contactsync.reconciler.core.describe import arrival_status, contact_status,
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
 from contactsync.reconciler.core.link import arrival_from_json, link_from_json
 from contactsync.runtime.bus import Bus, Fence, Refused, Subscription
-from contactsync.runtime.ownership import Delivery, Mailboxes
+from contactsync.runtime.ownership import Delivery, Mailboxes, partition_of
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import NewContactDefaults
 
@@ -45,14 +45,14 @@ class Reconciler:
         """Actors with something under way are woken; the others sleep until a message comes."""
         async for stored in self._bus.load("state.filter.*"):
             token = stored.key.rsplit(".", 1)[1]
-            if self._mailboxes.partition_of(token) != partition:
+            if partition_of(token) != partition:
                 continue
             record = filter_from_json(orjson.loads(stored.value))
             if record.open or record.run is not None or record.label_pending or record.phase != "done":
                 self._mailboxes.wake(token, self._now())
 
     async def lost(self, partition: int) -> None:
-        for token in [t for t in self._actors if self._mailboxes.partition_of(t) == partition]:
+        for token in [t for t in self._actors if partition_of(t) == partition]:
             del self._actors[token]
 
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:

@@ -98,7 +98,7 @@ class Outbox:
                 cls=_class(record),
                 since=record.since,
                 two_way=record.two_way,
-                **content(part),  # type: ignore[arg-type]
+                **content(part),
             )
             data = message.model_dump_json(exclude_defaults=True).encode()
             if len(data) > BYTES_MAX and len(part) > 1:
