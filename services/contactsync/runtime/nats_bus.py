@@ -178,7 +178,11 @@ class NatsBus(NatsState, Bus):
 
         subscription = await self._link.subscribe(inbox, receive)
         try:
-            await self._link.api(f"CONSUMER.RESET.{stream}.{consumer}")
+            try:
+                await self._link.api(f"CONSUMER.RESET.{stream}.{consumer}", timeout_s=2)
+            except Transient:  # the server leaves a RESET of what does not exist unanswered
+                await self._link.api(f"CONSUMER.INFO.{stream}.{consumer}", timeout_s=2)
+                raise
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await subscription.close()
