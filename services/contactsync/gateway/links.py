@@ -1,0 +1,126 @@
+"""Signed links and states: what the gateway gives away and gets back, and cannot be made by anybody else.
+
+Keys are derived from the setting SECRET_KEYS: the first signs, all are accepted, so that they can be rotated.
+`activation.py` uses links up, `queries.py` makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
+
+Clock = Callable[[], float]
+
+LINK_VALID_S: Final = 7 * 86_400
+OAUTH_VALID_S: Final = 15 * 60
+SESSION_VALID_S: Final = 86_400
+
+
+class LinkForged(Exception):  # noqa: N818
+    """Nothing that we signed, or damaged on the way."""
+
+
+class LinkExpired(Exception):  # noqa: N818
+    """We signed it, too long ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An invitation of the employee `user` to synchronise a filter; `jti` is used up once."""
+
+    filter_id: str
+    user: int
+    jti: str
+    relink: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """This browser activated the filter a moment ago and may see its details."""
+
+    filter_id: str
+
+
+class Signer:
+    """Signs links, OAuth states and sessions; each has its own key, so that none passes for another."""
+
+    def __init__(self, keys: Sequence[str], clock: Clock) -> None:
+        """`keys` as in the setting: the first signs. ValueError without any."""
+        if not keys:
+            raise ValueError("SECRET_KEYS is empty")
+        self._clock = clock
+        self._link = _serializer(keys, "link", clock)
+        self._state = _serializer(keys, "oauth state", clock)
+        self._session = _serializer(keys, "session", clock)
+
+    def link(self, filter_id: str, user: int, *, relink: bool) -> tuple[str, float]:
+        """The signed text of a new link, and when it expires (Unix seconds)."""
+        body = {"f": filter_id, "u": user, "j": secrets.token_hex(16), "r": relink}
+        return _text(self._link.dumps(body)), self._clock() + LINK_VALID_S
+
+    def read_link(self, text: str) -> Link:
+        """Raises LinkForged, LinkExpired."""
+        match _loads(self._link, text, LINK_VALID_S):
+            case {"f": str(filter_id), "u": int(user), "j": str(jti), "r": bool(relink)}:
+                return Link(filter_id, user, jti, relink)
+        raise LinkForged
+
+    def state(self, state_id: str) -> str:
+        return _text(self._state.dumps(state_id))
+
+    def read_state(self, text: str) -> str:
+        """Raises LinkForged, LinkExpired."""
+        state_id = _loads(self._state, text, OAUTH_VALID_S)
+        if not isinstance(state_id, str):
+            raise LinkForged
+        return state_id
+
+    def session(self, session: Session) -> str:
+        return _text(self._session.dumps(session.filter_id))
+
+    def read_session(self, text: str | None) -> Session | None:
+        """None for what is no valid session (any more)."""
+        try:
+            found = _loads(self._session, text or "", SESSION_VALID_S)
+        except (LinkForged, LinkExpired):
+            return None
+        return Session(found) if isinstance(found, str) else None
+
+
+def _serializer(keys: Sequence[str], purpose: str, clock: Clock) -> URLSafeTimedSerializer:
+    class ClockSigner(TimestampSigner):
+        def get_timestamp(self) -> int:
+            return int(clock())
+
+    # itsdangerous signs with the last key.
+    derived = [_derive(key, purpose) for key in reversed(keys)]
+    return URLSafeTimedSerializer(
+        derived,
+        salt=f"contactsync {purpose}",
+        signer=ClockSigner,
+        signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
+    )
+
+
+def _derive(key: str, purpose: str) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=f"contactsync gateway {purpose}".encode()).derive(key.encode())
+
+
+def _loads(serializer: URLSafeTimedSerializer, text: str, valid_s: int) -> Any:
+    try:
+        return serializer.loads(text, max_age=valid_s)
+    except SignatureExpired as error:
+        raise LinkExpired from error
+    except BadData as error:
+        raise LinkForged from error
+
+
+def _text(signed: str | bytes) -> str:
+    return signed if isinstance(signed, str) else signed.decode()
