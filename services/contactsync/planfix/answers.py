@@ -93,7 +93,7 @@ def retry_after_s(answer: Answer, body: Mapping[str, Any] | None, attempt: int) 
     """Seconds to wait after a limit.
 
     `x-ratelimit-reset` (seconds until the day ends) holds unless the day's remainder says that only the rate was
-    too high; then `timeToReset` of the body (milliseconds above 1000), else a growing pause.
+    too high; then `timeToReset` of the body (milliseconds from 1000 on), else a growing pause.
     """
     remaining = _number(answer.headers.get("x-ratelimit-remaining"))
     reset = _number(answer.headers.get("x-ratelimit-reset"))
@@ -101,7 +101,7 @@ def retry_after_s(answer: Answer, body: Mapping[str, Any] | None, attempt: int) 
         return max(1.0, reset)
     stated = _number((body or {}).get("timeToReset"))
     if stated is not None and stated >= 0:
-        return max(1.0, stated / 1000 if stated > 1000 else stated)
+        return max(1.0, stated / 1000 if stated >= 1000 else stated)
     after = _number(answer.headers.get("retry-after"))
     return max(1.0, after) if after is not None else min(BACKOFF_MAX_S, 2.0 ** min(attempt, 16))
 

@@ -127,9 +127,10 @@ class Transport:
     async def __aenter__(self) -> Transport:
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(self._headers_sent)
+        trace.on_connection_create_start.append(_connect_once)
         self._session = aiohttp.ClientSession(
-            # A connection of its own for each request: the library would repeat a GET on a connection that
-            # turns out to be dead, past the quota; and a write that found no connection surely did nothing.
+            # A connection of its own for each request: one that turns out to be dead would cost a write its
+            # certainty. A write that found no connection surely did nothing.
             connector=aiohttp.TCPConnector(limit=1, force_close=True),
             timeout=aiohttp.ClientTimeout(total=self._total_s, connect=CONNECT_S, sock_connect=CONNECT_S),
             headers={"Authorization": f"Bearer {self._token}", "Accept": "application/json"},
@@ -216,6 +217,16 @@ class Transport:
         if remaining.isascii() and remaining.isdigit():
             known = reset.isascii() and reset.isdigit()
             self._hooks.on_remaining(int(remaining), float(reset) if known else None)
+
+
+async def _connect_once(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceConnectionCreateStartParams,
+) -> None:
+    """The library repeats a GET whose connection was closed on it: a request past the quota."""
+    if context.trace_request_ctx.done:
+        raise aiohttp.ServerDisconnectedError
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
