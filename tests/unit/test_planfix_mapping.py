@@ -67,6 +67,8 @@ def test_a_key_that_is_missing_is_unknown_and_null_is_empty() -> None:
         ({"birthDate": {}}, {}),
         ({"telegram": "https://t.me/Some_Name"}, {"telegram": "some_name"}),
         ({"telegram": "@Some_Name"}, {"telegram": "some_name"}),
+        ({"telegram": "https://telegram.me/Some_Name?start=1"}, {"telegram": "some_name"}),
+        ({"facebook": "https://facebook.com/ann/"}, {"facebook": "https://facebook.com/ann"}),
         ({"viberId": "77"}, {"viber": "77"}),
         ({"companies": []}, {"company": ""}),
         ({"companies": [{"id": 4, "name": "Acme"}, {"id": 5, "name": "Other"}]}, {"company": "Acme"}),

@@ -63,7 +63,7 @@ NEEDS_NAME: Final = "Planfix needs a name"
 COMPANY_HAS_NO_PERSON: Final = "a company has no personal name in Planfix"
 
 _EMAIL: Final = re.compile(r"[^@\s,;<>\"]{1,64}@[^@\s,;<>\".]+(\.[^@\s,;<>\".]+)+")
-_TELEGRAM: Final = re.compile(r"^(?:https?://)?(?:www\.)?(?:t\.me|telegram\.me)/|^@", re.IGNORECASE)
+_TELEGRAM: Final = re.compile(r"^(?:https?://)?(?:www\.)?(?:t\.me|telegram\.(?:me|dog))/", re.IGNORECASE)
 _PERSONAL: Final = frozenset({"given", "middle", "family"})
 
 
@@ -165,16 +165,28 @@ def _text_of(row: Json, name: str, vendor: str) -> str | None:
         case None:
             return ""
         case str() as value:
-            if name == "notes":
-                return long_text(value)
-            return telegram_name(value) if name == "telegram" else text(value)
+            return _canonical(name, value)
         case _:
             return None
 
 
+def _canonical(name: str, value: str) -> str:
+    """As `google/canonical.py` does it, or equal values would look different."""
+    match name:
+        case "notes":
+            return long_text(value)
+        case "telegram":
+            return telegram_name(value)
+        case "facebook" | "instagram":
+            return text(value).rstrip("/")
+        case _:
+            return text(value)
+
+
 def telegram_name(value: str) -> str:
     """The bare lower-case name of `https://t.me/Name`, `@Name` or `Name`."""
-    return _TELEGRAM.sub("", text(value)).strip("/@ ").casefold()
+    name = _TELEGRAM.sub("", text(value)).split("?", 1)[0]
+    return name.strip("/").lstrip("@").strip().lower()
 
 
 def _birthday(value: object) -> str | None:
