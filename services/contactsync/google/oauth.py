@@ -20,7 +20,8 @@ from contactsync.errors import AccessDenied, NotConnected, OutcomeUnknown, Rejec
 
 CONTACTS_SCOPE: Final = "https://www.googleapis.com/auth/contacts"
 SCOPES: Final = ("openid", "email", CONTACTS_SCOPE)
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=20, sock_connect=5)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=12, sock_connect=5)
+"""Below the lease of a refresh, so that no second process asks meanwhile."""
 _ANSWER_BYTES_MAX: Final = 256 * 1024
 
 

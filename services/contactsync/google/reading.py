@@ -7,7 +7,7 @@ that what is compared and what is written can never differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -302,19 +302,22 @@ def site_index(urls: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def profile_index(urls: Sequence[Mapping[str, Any]], kind: str) -> int | None:
-    return _index(canonical.text(url.get("type")).casefold() == kind for url in urls)
+    return _index(urls, "type", kind)
 
 
 def im_index(clients: Sequence[Mapping[str, Any]], protocol: str) -> int | None:
-    return _index(canonical.text(client.get("protocol")).casefold() == protocol for client in clients)
+    return _index(clients, "protocol", protocol)
 
 
 def custom_index(entries: Sequence[Mapping[str, Any]], label: str) -> int | None:
-    return _index(entry.get("key") == label for entry in entries)
+    return next((at for at, entry in enumerate(entries) if entry.get("key") == label), None)
 
 
-def _index(hits: Iterable[bool]) -> int | None:
-    return next((at for at, hit in enumerate(hits) if hit), None)
+def _index(entries: Sequence[Mapping[str, Any]], name: str, folded: str) -> int | None:
+    for at, entry in enumerate(entries):
+        if canonical.text(entry.get(name)).casefold() == folded:
+            return at
+    return None
 
 
 def im_value(key: str, username: object) -> str:

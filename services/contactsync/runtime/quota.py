@@ -1,0 +1,369 @@
+"""The vendors' quotas, shared by all processes: wait here before every request (2-semantics I9).
+
+`pacing.py` decides; the state is one record in STATE per Google account and one for Planfix, changed by
+compare-and-set, so that a request leaves only after the record says so. Within a process waiters stand in line by
+class, then by arrival. Records hold wall time, waiting is done in monotonic time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+import anyio
+import orjson
+
+from contactsync.errors import Unavailable
+from contactsync.runtime import pacing
+from contactsync.runtime.bus import Bus, Conflict, Transient
+from contactsync_contracts.messages import Class
+
+B = TypeVar("B")
+T = TypeVar("T")
+
+RECORD_TTL_S: Final = 2 * 86_400
+WAIT_MAX_S: Final = 150.0
+"""A longer wait is no waiting: Unavailable tells the caller to come back. Two windows fit in it."""
+ATTEMPTS: Final = 50
+LATE_TRIES: Final = 3
+SENT_WITHIN_S: Final = 5.0
+
+Waited = Callable[[str, float], None]
+"""(bucket, seconds waited), for the metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleLimits:
+    """Per account; 0 = no limit."""
+
+    critical_reads_per_minute: int = 60
+    critical_writes_per_minute: int = 30
+    writes_per_minute: int = 30
+    group_reads_per_minute: int = 90
+    daily_writes: int = 100_000
+
+    def by_metric(self) -> dict[str, int]:
+        return {
+            pacing.READ: self.critical_reads_per_minute,
+            pacing.WRITE: self.critical_writes_per_minute,
+            pacing.DELETE: self.writes_per_minute,
+            pacing.GROUP: self.group_reads_per_minute,
+            pacing.DAILY: self.daily_writes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PlanfixLimits:
+    """For all processes together; 0 = no limit."""
+
+    requests_per_second: float = 1.0
+    requests_per_day: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where time comes from; tests give their own."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+
+
+class _Record(Generic[B]):
+    """One shared value. Without a bus (no limits at all) it lives in this process only."""
+
+    def __init__(
+        self,
+        bus: Bus | None,
+        key: str,
+        empty: B,
+        encode: Callable[[B], Mapping[str, Any]],
+        decode: Callable[[Mapping[str, Any]], B],
+        clock: Clock,
+    ) -> None:
+        self.value = empty
+        self._empty = empty
+        self._bus = bus
+        self._key = key
+        self._encode = encode
+        self._decode = decode
+        self._clock = clock
+        self._seq: int | None = None
+        self._lock = anyio.Lock()
+
+    async def change(self, step: Callable[[B], tuple[B, T]]) -> T:
+        """Apply `step` to the newest value until that could be written. It is called again after a conflict.
+
+        What it says of an unchanged value may rest on one that is a little old: waiting times only, which the
+        next try corrects. Raises Unavailable.
+        """
+        async with self._lock:
+            if self._bus is None:
+                self.value, result = step(self.value)
+                return result
+            for _ in range(ATTEMPTS):
+                try:
+                    if self._seq is None:
+                        await self._reread(self._bus)
+                    value, result = step(self.value)
+                    if value == self.value:
+                        return result
+                    data = orjson.dumps(self._encode(value))
+                    self._seq = await self._bus.cas(self._key, data, self._seq or 0, RECORD_TTL_S)
+                except Conflict:
+                    self._seq = None
+                except Transient as error:
+                    # It may have been written: counting a request twice is harmless.
+                    self._seq = None
+                    await self._clock.sleep(min(1.0, error.retry_after_s))
+                else:
+                    self.value = value
+                    return result
+        raise Unavailable("the record of the quota cannot be changed", 2.0)
+
+    async def _reread(self, bus: Bus) -> None:
+        record = await bus.get(self._key)
+        if record is None:
+            self.value, self._seq = self._empty, 0
+            return
+        try:
+            self.value = self._decode(orjson.loads(record.value))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self.value = self._empty
+        self._seq = record.seq
+
+
+@dataclass(order=True, slots=True)
+class _Waiter:
+    rank: int
+    number: int
+    turn: anyio.Event = field(compare=False)
+
+
+class _Line:
+    """Waiters of one kind in this process: the first by class and arrival tries, the others wait for it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiters: list[_Waiter] = []
+        self._numbers = itertools.count()
+
+    async def pass_through(self, cls: Class, attempt: Callable[[], Awaitable[float]]) -> float:
+        """Call `attempt` (0: done, else seconds until it is worth trying again) until done; seconds waited."""
+        began = self._clock.monotonic()
+        me = _Waiter(pacing.RANK[cls], next(self._numbers), anyio.Event())
+        heapq.heappush(self._waiters, me)
+        try:
+            while True:
+                if self._waiters[0] is not me:
+                    await me.turn.wait()
+                    me.turn = anyio.Event()
+                    continue
+                wait_s = await attempt()
+                if wait_s <= 0:
+                    return self._clock.monotonic() - began
+                await self._clock.sleep(wait_s)
+        finally:
+            self._waiters.remove(me)
+            heapq.heapify(self._waiters)
+            if self._waiters:
+                self._waiters[0].turn.set()
+
+
+class GoogleQuota:
+    """The quotas of one Google account. Made by `Quotas.google`."""
+
+    def __init__(self, account: str, limits: GoogleLimits, bus: Bus, clock: Clock, waited: Waited | None) -> None:
+        self._limits = limits.by_metric()
+        self._clock = clock
+        self._waited = waited
+        self._record = _Record(
+            bus if any(self._limits.values()) else None,
+            f"quota.google.{account}",
+            pacing.Book(),
+            pacing.book_json,
+            pacing.to_book,
+            clock,
+        )
+        self._lines: dict[tuple[str, ...], _Line] = {}
+
+    def metrics(self, operation: str) -> tuple[str, ...]:
+        """The buckets that an operation is charged to."""
+        return tuple(metric for metric, cost in pacing.GOOGLE_COSTS[operation].items() if cost)
+
+    async def acquire(self, operation: str, cls: Class, *, wait_max_s: float = WAIT_MAX_S) -> None:
+        """Wait until one request of this operation may leave, and count it. Send it at once.
+
+        Raises Unavailable with the bucket and the time when that is further away than `wait_max_s`.
+        """
+        costs = pacing.GOOGLE_COSTS[operation]
+        line = self._lines.setdefault(self.metrics(operation), _Line(self._clock))
+        because = ""
+
+        async def attempt() -> float:
+            nonlocal because
+
+            def step(book: pacing.Book) -> tuple[pacing.Book, tuple[float, str]]:
+                after, wait_s, metric = pacing.reserve_all(book, self._clock.wall(), costs, self._limits, cls)
+                return after, (wait_s, metric)
+
+            wait_s, metric = await self._record.change(step)
+            because = metric or because
+            if wait_s > wait_max_s:
+                raise Unavailable(f"the quota {metric} of the Google account is used up", wait_s, metric)
+            return wait_s
+
+        waited_s = await line.pass_through(cls, attempt)
+        if self._waited is not None and because:
+            self._waited(because, waited_s)
+
+    async def penalise(self, buckets: Sequence[str], pause_s: float) -> None:
+        """Google said that these are used up: nothing more of them for this long."""
+        await self._record.change(
+            lambda book: (pacing.close(book, self._clock.wall(), tuple(buckets), pause_s), None)
+        )
+
+    async def back_off(self) -> float:
+        """Google's own limit of the account is reached; the seconds without mutations, more each time."""
+        return await self._record.change(lambda book: pacing.back_off(book, self._clock.wall()))
+
+    def remaining(self) -> dict[str, int]:
+        """What is left of each limited bucket, as far as this process knows."""
+        return pacing.remaining(self._record.value, self._clock.wall(), self._limits)
+
+
+class Permit:
+    """The right to one request to Planfix. Call `sent` when it is put on the wire, `dropped` if it will not be."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.done = anyio.Event()
+        self.at = clock.monotonic()
+
+    def sent(self) -> None:
+        """The next one leaves a full spacing after this moment, however late it is."""
+        if not self.done.is_set():
+            self.at = self._clock.monotonic()
+            self.done.set()
+
+    def dropped(self) -> None:
+        self.done.set()
+
+
+class PlanfixQuota:
+    """The quota of the Planfix account. Made by `Quotas.planfix`."""
+
+    def __init__(self, limits: PlanfixLimits, bus: Bus, clock: Clock, waited: Waited | None) -> None:
+        self._limits = limits
+        self._spacing_s = pacing.spacing(limits.requests_per_second)
+        self._clock = clock
+        self._waited = waited
+        limited = bool(limits.requests_per_second or limits.requests_per_day)
+        self._record = _Record(
+            bus if limited else None, "quota.planfix", pacing.Pace(), pacing.pace_json, pacing.to_pace, clock
+        )
+        self._limited = limited
+        self._line = _Line(clock)
+        self._last: Permit | None = None
+
+    async def acquire(self, cls: Class, *, wait_max_s: float = WAIT_MAX_S) -> Permit:
+        """Wait until one request may start, and count it. Raises Unavailable when that is too far away."""
+        late = 0
+        granted = Permit(self._clock)
+
+        async def attempt() -> float:
+            nonlocal late, granted
+            wait_s = await self._after_last()
+            if wait_s > 0:
+                return wait_s
+            began = self._clock.monotonic()
+            wait_s = await self._record.change(self._step(cls))
+            if wait_s > wait_max_s:
+                raise Unavailable("the requests to Planfix are used up", wait_s, "planfix")
+            if wait_s > 0:
+                return wait_s
+            if self._clock.monotonic() - began > self._tolerance_s and late < LATE_TRIES:
+                # Granted too long ago: it would come close to the next one of another process.
+                late += 1
+                return self._spacing_s
+            granted = self._last = Permit(self._clock)
+            return 0.0
+
+        waited_s = await self._line.pass_through(cls, attempt)
+        if self._waited is not None and waited_s > 0:
+            self._waited("planfix", waited_s)
+        return granted
+
+    @property
+    def _tolerance_s(self) -> float:
+        return min(0.05, self._spacing_s / 20) if self._spacing_s else float("inf")
+
+    def _step(self, cls: Class) -> Callable[[pacing.Pace], tuple[pacing.Pace, float]]:
+        def step(pace: pacing.Pace) -> tuple[pacing.Pace, float]:
+            if not self._limited:
+                return pace, max(0.0, pace.day.closed_until - self._clock.wall())
+            return pacing.start(pace, self._clock.wall(), self._spacing_s, self._limits.requests_per_day, cls)
+
+        return step
+
+    async def _after_last(self) -> float:
+        """A stall of the event loop must not squeeze two requests together: count from the wire, not the grant."""
+        if self._last is None or not self._spacing_s:
+            return 0.0
+        if not self._last.done.is_set():
+            with anyio.move_on_after(SENT_WITHIN_S):
+                await self._last.done.wait()
+            self._last.dropped()
+        return self._last.at + self._spacing_s - self._clock.monotonic()
+
+    async def penalise(self, pause_s: float) -> None:
+        """Planfix answered 429."""
+        await self._record.change(lambda pace: (pacing.halt(pace, self._clock.wall(), pause_s), None))
+
+    async def told(self, left: int) -> None:
+        """`X-RateLimit-Remaining` of an answer."""
+        if self._limited:
+            await self._record.change(lambda pace: (pacing.told(pace, self._clock.wall(), left), None))
+
+    def remaining(self) -> dict[str, int]:
+        """What is left of the day, as far as this process knows."""
+        if not self._limits.requests_per_day:
+            return {}
+        left = pacing.day_left(self._record.value, self._clock.wall(), self._limits.requests_per_day)
+        return {"planfix_day": left}
+
+
+class Quotas:
+    """All quotas of one process; one object per account, so that its waiters stand in one line."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        google: GoogleLimits,
+        planfix: PlanfixLimits,
+        *,
+        clock: Clock | None = None,
+        waited: Waited | None = None,
+    ) -> None:
+        self._bus = bus
+        self._google_limits = google
+        self._clock = clock or Clock()
+        self._waited = waited
+        self._google: dict[str, GoogleQuota] = {}
+        self._planfix = PlanfixQuota(planfix, bus, self._clock, waited)
+
+    def google(self, account: str) -> GoogleQuota:
+        if account not in self._google:
+            self._google[account] = GoogleQuota(account, self._google_limits, self._bus, self._clock, self._waited)
+        return self._google[account]
+
+    def planfix(self) -> PlanfixQuota:
+        return self._planfix
+
+    def forget(self, account: str) -> None:
+        """The account is not used here any more."""
+        self._google.pop(account, None)
