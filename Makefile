@@ -1,0 +1,59 @@
+# The words of this file are the words of CI. Everything happens in .venv, made on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A pip of this vintage reads --require-hashes files with environment markers reliably.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup fmt lint types imports contracts test sim bench demo lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show these words
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 12
+
+setup: $(STAMP) ## Make the virtual environment with the locked dependencies
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed (PYTHON=/path/to/python3.11 make ...)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked dependencies into $(VENV) (a minute on the first run) ..."
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --no-deps -e .
+	@touch $(STAMP)
+
+fmt: $(STAMP) ## Format the code
+	$(BIN)/ruff format services contracts tests
+	$(BIN)/ruff check --fix services contracts tests
+
+lint: $(STAMP) types imports contracts ## Style, types, import rules, generated files
+	$(BIN)/ruff format --check services contracts tests
+	$(BIN)/ruff check services contracts tests
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+contracts: $(STAMP)
+	$(BIN)/contactsync contracts --check
+
+test: $(STAMP) ## All tests that need no container engine
+	$(BIN)/python -m pytest $(TESTS)
+
+sim: $(STAMP) ## The simulation tests alone
+	$(BIN)/python -m pytest tests/simulation
+
+bench: $(STAMP) ## First sync and quiet cycle beside the floor (tests/benchmarks)
+	$(BIN)/python tests/benchmarks/first_sync.py $(BENCH)
+
+demo: $(STAMP) ## The main job on simulators: DEMO="--contacts 1000 --filters 2 --seed 7"
+	$(BIN)/contactsync demo $(DEMO)
+
+lock: ## Renew requirements.lock (no registry addresses in it)
+	uv export -q --no-emit-project --format requirements-txt --no-annotate --no-header --all-groups -o requirements.lock
+	rm -f uv.lock
+
+clean: ## Remove what was generated
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data
