@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from contactsync.errors import AccessDenied, Gone, PlanNeeded, Rejected, Unavail
 from contactsync.planfix.client import NO_COMPANY, PlanfixRest
 from contactsync.planfix.mapping import MappingConfig
 from contactsync.planfix.port import PlanfixApi, Query
-from contactsync.planfix.transport import Hooks, Turns
+from contactsync.planfix.transport import Turns
 from contactsync.planfix.walltime import WallClock
 from contactsync.runtime.metrics import Metrics
 from contactsync.simulators.wire import Request
@@ -28,8 +28,40 @@ from simulated_planfix import Account
 CLS = Class.CHANGE
 
 
-async def at_once(_cls: Class) -> None:
-    return None
+class NoLimit:
+    """A quota that gives every permit at once and writes down what it was told."""
+
+    def __init__(self) -> None:
+        self.limited: list[float] = []
+        self.left: list[int] = []
+        self.sent_count = 0
+
+    async def acquire(self, _cls: Class) -> NoLimit:
+        return self
+
+    async def told(self, left: int) -> None:
+        self.left.append(left)
+
+    async def penalise(self, pause_s: float) -> None:
+        self.limited.append(pause_s)
+
+    def sent(self) -> None:
+        self.sent_count += 1
+
+    def dropped(self) -> None:
+        pass
+
+
+class Paced(NoLimit):
+    """A quota that waits as it is told to."""
+
+    def __init__(self, pace: Callable[[Class], Awaitable[None]]) -> None:
+        super().__init__()
+        self._pace = pace
+
+    async def acquire(self, cls: Class) -> NoLimit:
+        await self._pace(cls)
+        return self
 
 
 @asynccontextmanager
@@ -44,7 +76,7 @@ async def connected(account: Account, **options: Any) -> AsyncIterator[PlanfixRe
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
         given: dict[str, Any] = {
-            "hooks": Hooks(pace=at_once),
+            "quota": NoLimit(),
             "config": MappingConfig(region="US"),
             "clock": account.clock,
         }
@@ -301,24 +333,16 @@ async def test_no_scope_no_plan_and_no_token_are_told_apart(account: Account) ->
 @pytest.mark.parametrize(("breach", "failures_as_200"), [("429", False), ("403", True)])
 async def test_a_request_too_soon_is_told_to_the_quota(breach: str, failures_as_200: bool) -> None:
     account = Account(requests_per_second=1.0, rate_breach=breach, failures_as_200=failures_as_200)
-    limited: list[float] = []
-    remaining: list[int] = []
-    sent: list[str] = []
-    hooks = Hooks(
-        pace=at_once,
-        on_sent=lambda: sent.append("sent"),
-        on_remaining=lambda left, _reset_s: remaining.append(left),
-        on_limited=limited.append,
-    )
+    quota = NoLimit()
     metrics = Metrics()
-    async with connected(account, hooks=hooks, metrics=metrics) as client:
+    async with connected(account, quota=quota, metrics=metrics) as client:
         await client.ping()
         with pytest.raises(Unavailable) as caught:
             await client.ping()
     assert caught.value.bucket == "planfix"
-    assert limited == [caught.value.retry_after_s]
-    assert 1 <= limited[0] < 10
-    assert (len(sent), remaining[0]) == (2, 19_999)
+    assert quota.limited == [caught.value.retry_after_s]
+    assert 1 <= quota.limited[0] < 10
+    assert (quota.sent_count, quota.left[0]) == (2, 19_999)
     count = metrics.registry.get_sample_value
     labels = {"api": "planfix", "method": "ping", "status": breach}
     assert count("contactsync_api_requests_total", labels) == 1.0
@@ -348,7 +372,7 @@ async def test_a_humans_request_overtakes_one_that_waits_for_the_quota() -> None
         if cls is not Class.HUMAN:
             await quota.wait()
 
-    turns = Turns(pace)
+    turns = Turns(Paced(pace))
 
     async def ask(cls: Class) -> None:
         async with turns.turn(cls):
@@ -372,7 +396,7 @@ async def test_a_cancelled_request_gives_its_turn_back() -> None:
     async def pace(_cls: Class) -> None:
         await anyio.lowlevel.checkpoint()
 
-    turns = Turns(pace)
+    turns = Turns(Paced(pace))
     async with anyio.create_task_group() as group:
 
         async def hold() -> None:

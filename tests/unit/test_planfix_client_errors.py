@@ -26,7 +26,6 @@ from contactsync.planfix.answers import Answer, Asked, content_of, retry_after_s
 from contactsync.planfix.client import PlanfixRest
 from contactsync.planfix.mapping import MappingConfig
 from contactsync.planfix.port import Query
-from contactsync.planfix.transport import Hooks
 from contactsync_contracts.messages import Class, NewContactDefaults
 
 READ = Asked("contact/list")
@@ -133,12 +132,30 @@ WRITES: Calls = {
 }
 
 
-async def at_once(_cls: Class) -> None:
-    return None
+class NoLimit:
+    """A quota that gives every permit at once and writes down what it was told."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, float]] = []
+
+    async def acquire(self, _cls: Class) -> NoLimit:
+        return self
+
+    async def told(self, left: int) -> None:
+        self.heard.append(("left", left))
+
+    async def penalise(self, pause_s: float) -> None:
+        self.heard.append(("limited", pause_s))
+
+    def sent(self) -> None:
+        self.heard.append(("sent", 0))
+
+    def dropped(self) -> None:
+        self.heard.append(("dropped", 0))
 
 
 def client(url: str, **options: Any) -> PlanfixRest:
-    return PlanfixRest(url, "secret-token", hooks=Hooks(pace=at_once), config=MappingConfig(), **options)
+    return PlanfixRest(url, "secret-token", **({"quota": NoLimit()} | options), config=MappingConfig())
 
 
 @asynccontextmanager
@@ -192,9 +209,11 @@ async def test_a_create_without_a_number_may_have_happened() -> None:
 
 @pytest.mark.parametrize("name", [*READS, *WRITES])
 async def test_a_refused_connection_did_nothing(name: str) -> None:
-    async with client(f"http://127.0.0.1:{unused_port()}/rest/") as api:
+    quota = NoLimit()
+    async with client(f"http://127.0.0.1:{unused_port()}/rest/", quota=quota) as api:
         with pytest.raises(Unavailable):
             await (READS | WRITES)[name](api)
+    assert quota.heard == [("dropped", 0)]
 
 
 async def close(_stream: SocketStream) -> None:
@@ -250,3 +269,20 @@ async def test_more_than_a_hundred_numbers_do_not_fit_a_page() -> None:
     async with answering(200, b"{}") as api:
         with pytest.raises(ValueError, match="100"):
             await api.list_contacts(Query(numbers=tuple(range(1, 102))), cls=CLS)
+
+
+async def test_a_broken_quota_record_does_not_hide_what_became_of_a_write() -> None:
+    class Broken(NoLimit):
+        async def told(self, left: int) -> None:
+            raise Unavailable("no connection to NATS")
+
+    async def answer_all(_request: web.Request) -> web.Response:
+        return web.json_response({"id": 7}, headers={"X-RateLimit-Remaining": "5"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer_all)
+    async with (
+        TestServer(app) as server,
+        client(str(server.make_url("/rest/")), quota=Broken()) as api,
+    ):
+        assert await WRITES["create"](api) == 7

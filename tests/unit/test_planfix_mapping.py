@@ -69,6 +69,7 @@ def test_a_key_that_is_missing_is_unknown_and_null_is_empty() -> None:
         ({"telegram": "@Some_Name"}, {"telegram": "some_name"}),
         ({"telegram": "https://telegram.me/Some_Name?start=1"}, {"telegram": "some_name"}),
         ({"facebook": "https://facebook.com/ann/"}, {"facebook": "https://facebook.com/ann"}),
+        ({"address": "1 High Street,\n Town\n"}, {"address": "1 High Street, Town"}),
         ({"viberId": "77"}, {"viber": "77"}),
         ({"companies": []}, {"company": ""}),
         ({"companies": [{"id": 4, "name": "Acme"}, {"id": 5, "name": "Other"}]}, {"company": "Acme"}),

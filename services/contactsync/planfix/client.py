@@ -25,7 +25,7 @@ from contactsync.planfix.mapping import (
 )
 from contactsync.planfix.port import ContactPage, Employee, Filter, Query, Written
 from contactsync.planfix.query import list_body
-from contactsync.planfix.transport import Hooks, Transport
+from contactsync.planfix.transport import Quota, Transport
 from contactsync.planfix.walltime import WallClock
 from contactsync.runtime.metrics import Metrics
 from contactsync_contracts.contact import Contact
@@ -59,7 +59,7 @@ class PlanfixRest:
         base_url: str,
         token: str,
         *,
-        hooks: Hooks,
+        quota: Quota,
         config: MappingConfig,
         timezone: str | None = None,
         stamp_field: int | None = None,
@@ -67,7 +67,7 @@ class PlanfixRest:
         clock: Callable[[], float] = time.time,
         total_s: float = 30.0,
     ) -> None:
-        self._transport = Transport(base_url, token, hooks, metrics=metrics, total_s=total_s)
+        self._transport = Transport(base_url, token, quota, metrics=metrics, total_s=total_s)
         self._config = config
         self._stamp_field = stamp_field
         self._clock = clock

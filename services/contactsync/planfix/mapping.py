@@ -179,6 +179,9 @@ def _canonical(name: str, value: str) -> str:
             return telegram_name(value)
         case "facebook" | "instagram":
             return text(value).rstrip("/")
+        case "address" if "\n" in value:
+            lines = (text(line).rstrip(",") for line in value.splitlines())
+            return ", ".join(line for line in lines if line)
         case _:
             return text(value)
 
@@ -261,7 +264,7 @@ def _custom(value: object, chosen: Sequence[str]) -> Contact:
             shown = item.get("stringValue")
             content = shown if isinstance(shown, str) else _custom_text(item.get("value"))
             if content is not None:
-                found[f"{CUSTOM_PREFIX}{number}"] = long_text(content)
+                found[f"{CUSTOM_PREFIX}{number}"] = text(content)
     return found
 
 

@@ -1,18 +1,18 @@
 """One request at a time to Planfix's REST API: turn, pace, bearer token, deadline, no redirects.
 
 `answers.py` says what came of it; `client.py` knows the requests. Requests of this process take turns, humans'
-first; the quota that all replicas share is behind `pace`.
+first; `runtime/quota.py` is the quota that all replicas share.
 """
 
 from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -21,6 +21,7 @@ import orjson
 
 from contactsync.errors import OutcomeUnknown, Unavailable, VendorError
 from contactsync.planfix.answers import Answer, Asked, content_of
+from contactsync.runtime.logs import get_logger
 from contactsync.runtime.metrics import Metrics
 from contactsync_contracts.messages import Class
 
@@ -28,54 +29,61 @@ CONNECT_S: Final = 5.0
 TOTAL_S: Final = 30.0
 BYTES_MAX: Final = 32 * 1024 * 1024
 
+_LOG: Final = get_logger("planfix-client")
 _RANK: Final[Mapping[Class, int]] = {Class.HUMAN: 0, Class.CHANGE: 1, Class.BACKGROUND: 2}
 
 
-def _nothing(*_: object) -> None:
-    """The default of every hook."""
+class Permit(Protocol):
+    """The right to one request: `sent` when its headers are on the wire, `dropped` when it never was."""
+
+    def sent(self) -> None: ...
+
+    def dropped(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the quota wants to know.
+class Quota(Protocol):
+    """What the transport needs of `runtime/quota.py`'s `PlanfixQuota`."""
 
-    `pace(cls)` returns when a request may start at once; while it waits it is cancelled if a request of a higher
-    class arrives. `on_sent()`: the headers are on the wire (never called if no connection came about).
-    `on_remaining(requests, reset_s)`: what Planfix says is left of the day. `on_limited(retry_after_s)`.
-    """
+    async def acquire(self, cls: Class) -> Permit:
+        """Returns when a request may start at once; cancelled while waiting if a higher class arrives."""
 
-    pace: Callable[[Class], Awaitable[None]]
-    on_sent: Callable[[], None] = _nothing
-    on_remaining: Callable[[int, float | None], None] = _nothing
-    on_limited: Callable[[float], None] = _nothing
+    async def told(self, left: int) -> None:
+        """`X-RateLimit-Remaining` of an answer."""
+
+    async def penalise(self, pause_s: float) -> None:
+        """Planfix said that its limit is reached, for this long."""
 
 
 @dataclass(slots=True)
 class Turns:
     """A lock that the highest class gets next; who only waits for the quota gives way to a higher class."""
 
-    pace: Callable[[Class], Awaitable[None]]
+    quota: Quota
     _waiting: list[tuple[int, int, anyio.Event]] = field(default_factory=list)
     _seen: int = 0
     _busy: bool = False
     _pacing: tuple[int, anyio.CancelScope] | None = None
 
     @asynccontextmanager
-    async def turn(self, cls: Class) -> AsyncIterator[None]:
+    async def turn(self, cls: Class) -> AsyncIterator[Permit]:
         rank = _RANK[cls]
         self._seen += 1
         place = self._seen
         while True:
             await self._enter(rank, place)
             try:
+                permit: Permit | None = None
                 with anyio.CancelScope() as scope:
                     self._pacing = (rank, scope)
                     try:
-                        await self.pace(cls)
+                        permit = await self.quota.acquire(cls)
                     finally:
                         self._pacing = None
-                if not scope.cancelled_caught:
-                    yield
+                if permit is not None:
+                    try:
+                        yield permit
+                    finally:
+                        permit.dropped()
                     return
             finally:
                 self._leave()
@@ -110,14 +118,14 @@ class Transport:
     """Requests below one base address. Use as an async context manager."""
 
     def __init__(
-        self, base_url: str, token: str, hooks: Hooks, *, metrics: Metrics | None = None, total_s: float = TOTAL_S
+        self, base_url: str, token: str, quota: Quota, *, metrics: Metrics | None = None, total_s: float = TOTAL_S
     ) -> None:
         self._base = base_url.rstrip("/") + "/"
         self._token = token
-        self._hooks = hooks
+        self._quota = quota
         self._metrics = metrics
         self._total_s = total_s
-        self._turns = Turns(hooks.pace)
+        self._turns = Turns(quota)
         self._session: aiohttp.ClientSession | None = None
         self._limited = 0
 
@@ -126,7 +134,7 @@ class Transport:
 
     async def __aenter__(self) -> Transport:
         trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(self._headers_sent)
+        trace.on_request_headers_sent.append(_headers_sent)
         trace.on_connection_create_start.append(_connect_once)
         self._session = aiohttp.ClientSession(
             # A connection of its own for each request: one that turns out to be dead would cost a write its
@@ -156,15 +164,15 @@ class Transport:
         query: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, Any]]:
         """Status and content of a success. Raises `contactsync.errors`."""
-        async with self._turns.turn(cls):
-            answer = await self._exchange(verb, path, asked, body, query)
-            self._tell_remaining(answer)
+        async with self._turns.turn(cls) as permit:
+            answer = await self._exchange(verb, path, asked, body, query, permit)
+            await self._tell_remaining(answer)
             try:
                 content = content_of(answer, asked, attempt=self._limited)
             except Unavailable as error:
                 if error.bucket is not None:
                     self._limited += 1
-                    self._hooks.on_limited(error.retry_after_s)
+                    await _noted(self._quota.penalise(error.retry_after_s))
                 raise
             self._limited = 0
             return answer.status, content
@@ -176,11 +184,12 @@ class Transport:
         asked: Asked,
         body: Mapping[str, Any] | None,
         query: Mapping[str, str] | None,
+        permit: Permit,
     ) -> Answer:
         if self._session is None:
             raise RuntimeError("the transport is not open")
         began = time.monotonic()
-        sent = SimpleNamespace(done=False)
+        sent = SimpleNamespace(done=False, permit=permit)
         status = 0
         try:
             async with self._session.request(
@@ -202,21 +211,27 @@ class Transport:
                 self._metrics.api_requests.labels("planfix", asked.method, str(status)).inc()
                 self._metrics.api_seconds.labels("planfix", asked.method).observe(time.monotonic() - began)
 
-    async def _headers_sent(
-        self,
-        _session: aiohttp.ClientSession,
-        context: SimpleNamespace,
-        _params: aiohttp.TraceRequestHeadersSentParams,
-    ) -> None:
-        context.trace_request_ctx.done = True
-        self._hooks.on_sent()
-
-    def _tell_remaining(self, answer: Answer) -> None:
+    async def _tell_remaining(self, answer: Answer) -> None:
         remaining = answer.headers.get("x-ratelimit-remaining", "").strip()
-        reset = answer.headers.get("x-ratelimit-reset", "").strip()
         if remaining.isascii() and remaining.isdigit():
-            known = reset.isascii() and reset.isdigit()
-            self._hooks.on_remaining(int(remaining), float(reset) if known else None)
+            await _noted(self._quota.told(int(remaining)))
+
+
+async def _noted(note: Awaitable[None]) -> None:
+    """Whatever is wrong with the quota's record must not hide what became of a write."""
+    try:
+        await note
+    except Exception:
+        _LOG.warning("could not note what Planfix said about its limits", exc_info=True)
+
+
+async def _headers_sent(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    context.trace_request_ctx.done = True
+    context.trace_request_ctx.permit.sent()
 
 
 async def _connect_once(
