@@ -228,7 +228,8 @@ class Bus(Protocol):
 
         At most COMMIT_MAX puts, each key once (ValueError). Raises Deposed, Conflict, Transient. Commits of
         one fence run one after another, at most eight at once in a process. After Transient the outcome is
-        unknown; committing the same again is harmless.
+        unknown; committing the same again is harmless, but `expect_seq` may then conflict with what that
+        attempt wrote.
         """
 
     async def cas(self, key: str, value: bytes, last_seq: int, ttl_s: int | None = None) -> int:

@@ -76,6 +76,7 @@ class Link:
         self.client = Client()
         self._report = report
         self._hooks: list[Callable[[], None]] = []
+        self._asking: set[anyio.CancelScope] = set()
         self._up = anyio.Event()
         self._reported = False
         self._closing = False
@@ -89,9 +90,9 @@ class Link:
         return lambda: self._hooks.remove(hook) if hook in self._hooks else None
 
     async def open(self) -> None:
-        """Connect, trying once a second until it works; put a time limit around it if you cannot wait."""
+        """Connect, trying twice a second until it works; put a time limit around it if you cannot wait."""
         settings = self.settings
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"reconnect_time_wait": 0.5}  # any number, though typed int
         if tls := settings.tls():
             options["tls"] = tls
         if settings.creds:
@@ -104,7 +105,6 @@ class Link:
                 name=settings.name,
                 inbox_prefix=settings.inbox_prefix,
                 max_reconnect_attempts=-1,  # the default gives up for ever after 60
-                reconnect_time_wait=1,
                 connect_timeout=2,
                 ping_interval=5,  # the default notices a half-open connection after six minutes
                 max_outstanding_pings=2,
@@ -143,14 +143,20 @@ class Link:
         self, subject: str, data: bytes = b"", headers: Mapping[str, str] | None = None, timeout_s: float = 5.0
     ) -> Msg:
         """Raises nats' TimeoutError, NoRespondersError; connection troubles as Transient."""
+        scope = anyio.CancelScope()
+        self._asking.add(scope)
         try:
-            return await self.client.request(
-                subject, data, timeout=timeout_s, headers=dict(headers) if headers else None
-            )
+            with scope:
+                return await self.client.request(
+                    subject, data, timeout=timeout_s, headers=dict(headers) if headers else None
+                )
+            raise nats.errors.TimeoutError  # the connection was lost: no answer will come
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
             raise
         except (nats.errors.Error, OSError) as error:
             raise Transient(f"NATS: {type(error).__name__}") from error
+        finally:
+            self._asking.discard(scope)
 
     async def send(
         self, subject: str, data: bytes = b"", reply: str = "", headers: Mapping[str, str] | None = None
@@ -207,6 +213,8 @@ class Link:
 
     async def _on_disconnected(self) -> None:
         self._up = anyio.Event()
+        for scope in self._asking:
+            scope.cancel()
         if not self._reported and not self._closing:
             self._reported = True
             self._report(LinkState.UNREACHABLE, "the connection was lost")

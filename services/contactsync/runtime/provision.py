@@ -34,7 +34,7 @@ class PartitionsDiffer(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True)
-class Mailboxes:
+class MailboxStream:
     """A partitioned stream: `public` subjects stored as `<prefix>.<partition>.<tokens>`."""
 
     stream: str
@@ -56,9 +56,9 @@ class Mailboxes:
 
 
 MAILBOXES = (
-    Mailboxes("FILTERS", "contacts.v1.filter.*.*", "filters", "{{wildcard(1)}}.{{wildcard(2)}}", "workqueue", {}),
-    Mailboxes("WRITER", "contacts.v1.writer.*.mutate", "writer", "{{wildcard(1)}}", "workqueue", {}),
-    Mailboxes("LOOK", "contacts.v1.look.*", "look", "{{wildcard(1)}}", "interest", {"planfix": "look.*.planfix"}),
+    MailboxStream("FILTERS", "contacts.v1.filter.*.*", "filters", "{{wildcard(1)}}.{{wildcard(2)}}", "workqueue", {}),
+    MailboxStream("WRITER", "contacts.v1.writer.*.mutate", "writer", "{{wildcard(1)}}", "workqueue", {}),
+    MailboxStream("LOOK", "contacts.v1.look.*", "look", "{{wildcard(1)}}", "interest", {"planfix": "look.*.planfix"}),
 )
 
 
@@ -149,7 +149,7 @@ async def _stream(link: Link, name: str) -> dict[str, Any] | None:
     return config
 
 
-def _require_same_partitions(box: Mailboxes, config: Mapping[str, Any]) -> None:
+def _require_same_partitions(box: MailboxStream, config: Mapping[str, Any]) -> None:
     there = config.get("subject_transform") or {}
     if there.get("dest") != box.transform["dest"]:
         raise PartitionsDiffer(
@@ -158,7 +158,7 @@ def _require_same_partitions(box: Mailboxes, config: Mapping[str, Any]) -> None:
         )
 
 
-async def _consumers(link: Link, box: Mailboxes) -> int:
+async def _consumers(link: Link, box: MailboxStream) -> int:
     there: set[str] = set()
     while True:
         page = await link.api(f"CONSUMER.NAMES.{box.stream}", {"offset": len(there)})

@@ -41,11 +41,11 @@ class Timers:
     async def run(self) -> None:
         while True:
             self._changed = anyio.Event()
-            wait_s = self._fire_due()
+            wait_s = self.fire_due()
             with anyio.move_on_after(wait_s):
                 await self._changed.wait()
 
-    def _fire_due(self) -> float:
+    def fire_due(self) -> float:
         """Fire what is due; seconds until the next look."""
         now = self._now()
         while self._heap:
