@@ -51,8 +51,8 @@ log = get_logger("google-watcher")
 @dataclass(slots=True)
 class Account:
     """What is known of an account in memory. `filters`: label to filter; `seen_at`: when the last complete read
-    began; `recovering`: its grant changed after it was dead, and nothing was read yet; `catching_up`: the index was listed
-    silently and what changed meanwhile is still to be told."""
+    began; `recovering`: its grant changed after it was dead, and nothing was read yet; `catching_up`: the index was
+    listed silently and what changed meanwhile is still to be told."""
 
     key: str
     cursor: Cursor | None

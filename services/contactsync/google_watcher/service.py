@@ -202,6 +202,9 @@ class GoogleWatcher:
                     account.cursor = None
                     await reading.full(asked, cls=cls)
             case Read.FULL:
+                if account.catching_up:  # what the index knows was not told to everybody
+                    account.index.clear()
+                    account.catching_up = False
                 await reading.full(asked, cls=cls)
             case Read.CATCH_UP:
                 # Until the delta is told, the index knows more than the filters: a failure starts this anew.
@@ -212,6 +215,7 @@ class GoogleWatcher:
                 except TokenExpired:
                     account.cursor = None
                     account.index.clear()
+                    account.catching_up = False
                     await reading.full(asked, cls=cls)
                 account.catching_up = False
             case _:
