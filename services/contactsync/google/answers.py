@@ -95,6 +95,8 @@ def failure(
             return Failure(AccessDenied(f"Google denies access: {said}"))
         case 404:
             return Failure(Gone("Google does not have it"))
+        case 409 if error.get("status") == "ABORTED":
+            return Failure(Unavailable("another change of the Google account was under way", 2.0))
         case 409:
             return Failure(Exists("the name is taken in Google"))
         case 400 | 405 | 411 | 413 | 414 | 415 | 422:

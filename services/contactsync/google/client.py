@@ -171,9 +171,11 @@ class GooglePeople:
         items: dict[str, str] = {}
         for at, item in enumerate(_entries(answer, "createdPeople")):
             self._sort_in(str(at), item, None, done, items)
-        if len(done) < len(bodies):
-            raise PartlyDone("Google did not answer every contact of the batch", done, items)
-        return list(done.values())
+        people = {person.resource: person for person in done.values()}
+        if len(people) < len(bodies):
+            complete = len(people) + len(items) == len(bodies)
+            raise PartlyDone("Google did not create every contact of the batch", people, items, complete=complete)
+        return list(people.values())
 
     async def update_people(
         self, mask: Sequence[str], updates: Sequence[PersonUpdate], *, cls: Class
@@ -214,8 +216,15 @@ class GooglePeople:
             self._sort_in(name, item, name, done, items)
             if name in items and answers.is_stale(item.get("status") or {}):
                 stale.add(name)
-        if any(update.resource not in done for update in updates):
-            raise PartlyDone("Google did not answer every contact of the batch", done, items, frozenset(stale))
+        missing = [update.resource for update in updates if update.resource not in done]
+        if missing:
+            raise PartlyDone(
+                "Google did not update every contact of the batch",
+                done,
+                items,
+                frozenset(stale),
+                complete=all(name in items for name in missing),
+            )
         return {update.resource: done[update.resource] for update in updates}
 
     def _sort_in(

@@ -29,8 +29,9 @@ class PeoplePage:
 class PartlyDone(OutcomeUnknown):
     """A batch was answered with success, but not for all of its items: `done` took effect.
 
-    `done` and `items` (the reasons) are by requested resource name (update) or by index in the request as text
-    (create; an item that is in neither has an unknown outcome). `stale`: those of `items` whose etag was old.
+    Update: `done` and `items` (the reasons) are by requested resource name; `stale`: those of `items` whose etag
+    was old. Create: `done` is by the new resource name (match by stamp) and `items` by place in the answer, whose
+    order says nothing. When `complete`, every item was answered: what is not in `done` has not been written.
     Whoever does not know this class looks for stamps or reads again, which is right, only slower.
     """
 
@@ -40,11 +41,14 @@ class PartlyDone(OutcomeUnknown):
         done: Mapping[str, GooglePerson],
         items: Mapping[str, str],
         stale: frozenset[str] = frozenset(),
+        *,
+        complete: bool,
     ) -> None:
         super().__init__(reason)
         self.done = dict(done)
         self.items = dict(items)
         self.stale = stale
+        self.complete = complete
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What employees granted us: refresh tokens, sealed, and access tokens fresh from them.
 
-One record `state.account.<a>.grant` per Google account, changed by compare-and-set. An access token is refreshed by
-one process at a time (a lease) and one task in it; all others read its result. A dead grant is not tried again
-until its record changes. `google/oauth.py` asks Google; `google/calls.py` uses the tokens.
+One record `state.account.<a>.grant` per Google account, changed by compare-and-set. An access token is
+refreshed by one process at a time (a lease) and one task in it; all others read its result. A dead grant is
+not tried again until its record changes. `google/oauth.py` asks Google; `google/calls.py` uses the tokens.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 import anyio
 import orjson
 
 from contactsync.errors import NotConnected, Unavailable
-from contactsync.google.oauth import CONTACTS_SCOPE, OAuth, TokenAnswer
 from contactsync.runtime.bus import Bus, Conflict, Put, Record, Transient
 from contactsync.runtime.vault import Undecryptable, Vault
 from contactsync_contracts.subjects import grant_key
@@ -29,6 +28,30 @@ LEASE_TTL_S: Final = 15
 WAIT_STEP_S: Final = 0.1
 ATTEMPTS: Final = 20
 NO_CONTACTS: Final = "the permission to use the contacts was not given"
+
+
+class TokenAnswer(Protocol):
+    """What the token endpoint said: `google/oauth.py` has it. `scopes` is None where the answer does not say."""
+
+    @property
+    def access_token(self) -> str: ...
+
+    @property
+    def expires_in_s(self) -> float: ...
+
+    @property
+    def refresh_token(self) -> str | None: ...
+
+    @property
+    def scopes(self) -> frozenset[str] | None: ...
+
+    @property
+    def may_write_contacts(self) -> bool: ...
+
+
+class TokenEndpoint(Protocol):
+    async def refresh(self, refresh_token: str) -> TokenAnswer:
+        """Raises NotConnected when the grant is dead, Unavailable when it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +71,7 @@ class Grant:
 class AccessTokens:
     """Valid access tokens of the accounts. One per process; `now` is wall time."""
 
-    def __init__(self, bus: Bus, vault: Vault, oauth: OAuth, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, bus: Bus, vault: Vault, oauth: TokenEndpoint, *, now: Callable[[], float] = time.time) -> None:
         self._bus = bus
         self._vault = vault
         self._oauth = oauth
@@ -158,16 +181,15 @@ class AccessTokens:
             self._fresh.pop(account, None)
             await self._save(replace(held, dead=error.reason, version=held.version + 1), record)
             return None
-        scopes = tuple(sorted(answer.scopes)) if answer.scopes else held.scopes
         renewed = replace(
             held,
             refresh_token=answer.refresh_token or held.refresh_token,
             access_token=answer.access_token,
             # Shorter than our own margin would mean refreshing before every call.
             expires_at=self._now() + max(answer.expires_in_s, EXPIRES_EARLY_S + 30.0),
-            scopes=scopes,
+            scopes=tuple(sorted(answer.scopes)) if answer.scopes else held.scopes,
             version=held.version + 1,
-            dead=None if not scopes or CONTACTS_SCOPE in scopes else NO_CONTACTS,
+            dead=None if answer.may_write_contacts else NO_CONTACTS,
         )
         return renewed if await self._save(renewed, record) and not renewed.dead else None
 
