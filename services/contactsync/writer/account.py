@@ -1,0 +1,130 @@
+"""What the writer keeps of one Google account: people, labels, creates under way, mutations that wait for more.
+
+Loaded once from STATE; after that memory and STATE change together, memory only after the fenced commit.
+`google_target.py` decides, this remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from contactsync.runtime.bus import Bus, Fence, Put
+from contactsync.runtime.state import commit_all
+from contactsync.writer.identity import Ask, IdentityMap, Known, encode
+from contactsync.writer.intent import Intent, decode_intent, encode_intent
+from contactsync.writer.labels import LabelRecord, decode_label, encode_label
+from contactsync_contracts import subjects
+from contactsync_contracts.messages import Mutate
+
+_FORGET_S = 30 * 86_400
+"""How long revisions of a contact without a person are remembered."""
+
+AskKey = tuple[int, str]
+
+
+def held_prefix(account: str) -> str:
+    return f"state.account.{account}.held."
+
+
+def held_key(account: str, contact: int, filter_id: str) -> str:
+    return f"{held_prefix(account)}{contact}.{subjects.token(filter_id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """One commit. intent: the whole record; None leaves it. hold: asks that are answered later, kept so that their
+    messages can be acknowledged. drop: asks answered now."""
+
+    people: Mapping[int, Known] = field(default_factory=dict)
+    labels: Mapping[str, LabelRecord] = field(default_factory=dict)
+    intent: Intent | None = None
+    hold: Collection[Ask] = ()
+    drop: Collection[AskKey] = ()
+
+
+class Account:
+    def __init__(self, name: str, bus: Bus) -> None:
+        self.name = name
+        self._bus = bus
+        self.people = IdentityMap()
+        self.labels: dict[str, LabelRecord] = {}
+        self.intent: Intent = {}
+        self.held: dict[AskKey, Ask] = {}
+        self.loaded = False
+
+    async def load(self) -> None:
+        if self.loaded:
+            return
+        people, labels, held = IdentityMap(), {}, {}
+        prefix = f"state.account.{self.name}."
+        async for record in self._bus.load(f"{prefix}person."):
+            people.put_encoded(int(record.key.rpartition(".")[2]), record.value)
+        async for record in self._bus.load(f"{prefix}label."):
+            labels[subjects.untoken(record.key.rpartition(".")[2])] = decode_label(record.value)
+        async for record in self._bus.load(held_prefix(self.name)):
+            for ask in asks_of(Mutate.model_validate_json(record.value)):
+                held[ask.mutation.contact, ask.filter_id] = ask
+        intent = await self._bus.get(subjects.intent_key(self.name))
+        self.people, self.labels, self.held = people, labels, held
+        self.intent = decode_intent(intent.value) if intent else {}
+        self.loaded = True
+
+    async def commit(self, fence: Fence, changes: Changes) -> None:
+        """All of it, the intent with the last batch. If it fails, everything is loaded again before it is used."""
+        last: list[Put] = []
+        if changes.intent is not None and changes.intent != self.intent:
+            last.append(Put(subjects.intent_key(self.name), encode_intent(changes.intent)))
+        self.loaded = False
+        await commit_all(self._bus, fence, self._puts(changes), last)
+        for contact, known in changes.people.items():
+            self.people.put(contact, known)
+        self.labels.update(changes.labels)
+        if changes.intent is not None:
+            self.intent = changes.intent
+        for ask in changes.hold:
+            self.held[ask.mutation.contact, ask.filter_id] = ask
+        for key in changes.drop:
+            self.held.pop(key, None)
+        self.loaded = True
+
+    def _puts(self, changes: Changes) -> list[Put]:
+        name = self.name
+        puts = [
+            Put(
+                subjects.person_key(name, contact),
+                encode(known),
+                ttl_s=None if known.resource else _FORGET_S,
+            )
+            for contact, known in changes.people.items()
+        ]
+        puts += [Put(subjects.label_key(name, f), encode_label(record)) for f, record in changes.labels.items()]
+        for ask in changes.hold:
+            puts.append(Put(held_key(name, ask.mutation.contact, ask.filter_id), message_of(ask, name)))
+        for key in changes.drop:
+            if key in self.held:
+                puts.append(Put(held_key(name, *key), None))
+        return puts
+
+
+def asks_of(mutate: Mutate) -> list[Ask]:
+    return [
+        Ask(mutate.filter_id, mutate.since, mutate.two_way, mutate.cls, mutate.epoch, mutation)
+        for mutation in mutate.google
+    ]
+
+
+def message_of(ask: Ask, target: str) -> bytes:
+    return (
+        Mutate(
+            filter_id=ask.filter_id,
+            target=target,
+            epoch=ask.epoch,
+            cls=ask.cls,
+            since=ask.since,
+            two_way=ask.two_way,
+            google=(ask.mutation,),
+        )
+        .model_dump_json()
+        .encode()
+    )

@@ -1,0 +1,713 @@
+"""One Google account as a target: what waits for it is united by contact, put into few requests and settled.
+
+The order of every outcome is: answer of Google -> fenced commit of state -> Settled published -> return, which
+acknowledges the messages. A revision that was settled before is answered from state and not done again. Decisions
+are `identity.py` (who wants what), `batching.py` (how many a request) and `intent.py` (creates without an answer);
+requests are `google_updates.py` and `google_creates.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Final, Protocol, assert_never, runtime_checkable
+
+from contactsync.errors import (
+    AccessDenied,
+    Gone,
+    NotConnected,
+    OutcomeUnknown,
+    Rejected,
+    Unavailable,
+    VendorError,
+)
+from contactsync.google.mapping import MY_CONTACTS, MappingConfig, PersonWrite, build_create, build_update
+from contactsync.google.port import Json, PeopleApi
+from contactsync.google.reading import is_ours, stamps_of
+from contactsync.runtime.bus import Bus, Fence, Transient
+from contactsync.runtime.ownership import Delivery
+from contactsync.writer import google_creates, google_updates
+from contactsync.writer.account import Account, AskKey, Changes, asks_of
+from contactsync.writer.batching import BatchRules, waits_until
+from contactsync.writer.google_creates import Creates, Made, New, NotMade
+from contactsync.writer.google_labels import Labels
+from contactsync.writer.google_updates import Changed, Done, Refused, Update, Updates, Vanished
+from contactsync.writer.identity import Ask, Known, United, Want, known_after, settle, unite
+from contactsync.writer.intent import Intent, unresolved, without
+from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
+from contactsync_contracts import subjects
+from contactsync_contracts.contact import Contact
+from contactsync_contracts.messages import (
+    AccountObserved,
+    Class,
+    GooglePerson,
+    Kept,
+    Outcome,
+    SettledItem,
+    Stamp,
+)
+
+CLASSES: Final = (Class.HUMAN, Class.CHANGE, Class.BACKGROUND)
+NOT_THE_HUMANS: Final = frozenset(
+    {MY_CONTACTS, "contactGroups/all", "contactGroups/chatBuddies", "contactGroups/blocked"}
+)
+"""System groups that say nothing about a person's worth to the human; `starred` does."""
+DELETE_MAX: Final = 500
+DELETE_SINGLES_BELOW: Final = 11
+
+
+@runtime_checkable
+class DeletesMany(Protocol):
+    """A PeopleApi that can delete up to 500 people in one request (10 writes)."""
+
+    async def delete_people(self, resources: Sequence[str], *, cls: Class) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleRules:
+    """lag_s: GOOGLE_LIST_LAG_SECONDS. turn_max: people written in one turn before new messages are looked at."""
+
+    batches: BatchRules = field(default_factory=BatchRules)
+    lag_s: float = 300.0
+    turn_max: int = 1000
+
+
+class Patience(Enum):
+    """What a rest of creates that fills no batch does."""
+
+    NONE = "is sent"
+    MORE_MAY_COME = "waits for a while if more are announced"
+    MORE_IS_HERE = "waits for the next turn"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One contact with everything that is wanted of it now."""
+
+    contact: int
+    known: Known | None
+    united: United
+    cls: Class
+
+    @property
+    def resource(self) -> str:
+        writes = self.united.writes
+        if writes is not None and writes.mutation.resource:
+            return writes.mutation.resource
+        if self.known is not None and self.known.resource:
+            return self.known.resource
+        return next((ask.mutation.resource for ask in self.united.asks if ask.mutation.resource), "")
+
+    @property
+    def fields(self) -> Contact:
+        writes = self.united.writes
+        return writes.mutation.fields if writes is not None else {}
+
+    @property
+    def current(self) -> Known:
+        """The record, if it is of the person that this is about."""
+        if self.known is not None and self.known.resource == self.resource:
+            return self.known
+        return Known(wants=self.known.wants if self.known is not None else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a person that a write is laid over."""
+
+    raw: Json
+    etag: str
+    resource: str
+    source_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a work. `known`: the record to keep (None: as it was)."""
+
+    outcome: Outcome
+    person: GooglePerson | None = None
+    known: Known | None = None
+    reason: str = ""
+    removed: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+class GoogleTarget:
+    """`day_left`: writes of the day that the account has left, None for no limit. `wake`: call again at."""
+
+    def __init__(
+        self,
+        account: str,
+        *,
+        people: PeopleApi,
+        bus: Bus,
+        config: MappingConfig,
+        rules: GoogleRules,
+        clock: Clock,
+        wake: Callable[[float], None],
+        day_left: Callable[[], Awaitable[int | None]],
+    ) -> None:
+        self._name, self._people, self._bus, self._config = account, people, bus, config
+        self._rules, self._clock, self._wake, self._day_left = rules, clock, wake, day_left
+        self._account = Account(account, bus)
+        self._inbox = Inbox(bus, account, clock)
+        self._outbox = Outbox(bus, account)
+        self._labels = Labels(self._account, people, clock, rules.lag_s)
+        self._updates = Updates(people, rules.batches, self._lost_labels)
+        self._creates = Creates(self._account, people, clock, rules.batches, rules.lag_s, self._lost_labels)
+        self._open: dict[AskKey, Ask] = {}
+        self._seen: dict[AskKey, float] = {}
+        self._more: dict[str, bool] = {}
+        self._told: set[str] = set()
+
+    async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
+        """One turn. Raises Transient while something given here has to come again."""
+        await self._outbox.flush()
+        await self._account.load()
+        letters = await self._inbox.read(deliveries)
+        try:
+            await self._turn(letters, fence)
+        except NotConnected as error:
+            await self._disconnected(letters, error)
+            raise Transient(error.reason, 30.0) from error
+        except Unavailable as error:
+            raise Transient(error.reason, error.retry_after_s) from error
+        except AccessDenied as error:
+            raise Transient(error.reason, 60.0) from error
+        except VendorError as error:
+            raise Transient(error.reason, 5.0) from error
+        self._inbox.done()
+
+    # ---- one turn
+
+    async def _turn(self, letters: Sequence[Letter], fence: Fence) -> None:
+        await self._settle_labels(letters, fence)
+        self._collect(letters, fence)
+        await self._answer_settled(fence)
+        if self._account.intent:
+            await self._creates.look(fence, Class.CHANGE)
+        works = self._works()
+        blocked = unresolved(self._account.intent)
+        left = [work for work in works if work.contact in blocked]
+        humans = [w for w in works if w.cls is Class.HUMAN and w.contact not in blocked]
+        others = [w for w in works if w.cls is not Class.HUMAN and w.contact not in blocked]
+        turn, rest = others[: self._rules.turn_max], others[self._rules.turn_max :]
+        left += await self._write(humans, fence, Patience.NONE)
+        left += await self._write(turn, fence, Patience.MORE_IS_HERE if rest else Patience.MORE_MAY_COME)
+        self._told.clear()
+        await self._leave(left, rest, fence)
+
+    async def _settle_labels(self, letters: Sequence[Letter], fence: Fence) -> None:
+        for letter in letters:
+            wish, mutate = letter.mutate.label, letter.mutate
+            if wish is None or wish.mutation_id in self._inbox.answered:
+                continue
+            settled = await self._labels.settle(mutate.filter_id, wish, mutate.cls, fence)
+            self._inbox.answered.add(wish.mutation_id)
+            self._outbox.label(mutate.filter_id, settled, answered_at=self._clock(), epoch=fence.epoch)
+            await self._outbox.flush()
+
+    def _collect(self, letters: Sequence[Letter], fence: Fence) -> None:
+        """Everything that is open: of one contact and filter the highest revision."""
+        self._open = dict(self._account.held)
+        superseded: dict[str, list[SettledItem]] = {}
+        for letter in letters:
+            filter_id = letter.mutate.filter_id
+            self._more[filter_id] = letter.mutate.more
+            for ask in asks_of(letter.mutate):
+                key = ask.mutation.contact, filter_id
+                if ask.mutation.mutation_id in self._inbox.answered:
+                    continue
+                rival = self._open.get(key)
+                older = None
+                if rival is not None and rival.mutation.revision > ask.mutation.revision:
+                    older = ask
+                else:
+                    self._open[key] = ask
+                    self._seen[key] = letter.seen_at
+                    if rival is not None and rival.mutation.mutation_id != ask.mutation.mutation_id:
+                        older = rival
+                if older is not None:
+                    self._inbox.answered.add(older.mutation.mutation_id)
+                    superseded.setdefault(filter_id, []).append(
+                        item_of(older, Outcome.STALE, reason="a later change has taken its place")
+                    )
+        self._seen = {key: at for key, at in self._seen.items() if key in self._open}
+        for filter_id, items in superseded.items():
+            self._outbox.settled(filter_id, items, answered_at=self._clock(), epoch=fence.epoch)
+
+    async def _answer_settled(self, fence: Fence) -> None:
+        """Revisions that were settled before get the stored answer; asks without a label cannot be done."""
+        again: list[tuple[Ask, SettledItem]] = []
+        for (contact, filter_id), ask in self._open.items():
+            known = self._account.people.get(contact)
+            want = known.wants.get(filter_id) if known is not None else None
+            if known is not None and want is not None and want.rev >= ask.mutation.revision:
+                item = item_of(ask, want.outcome, kept=known.kept, removed=want.removed, reason=want.reason)
+                again.append((ask, item))
+            elif ask.mutation.op != "remove" and not self._label(filter_id):
+                again.append((ask, item_of(ask, Outcome.REFUSED, reason="the filter has no label yet")))
+        await self._say(again, self._clock(), Changes(drop=[key_of(ask) for ask, _ in again]), fence)
+
+    def _works(self) -> list[Work]:
+        """Humans' first, else in the order in which they came."""
+        by_contact: dict[int, list[Ask]] = {}
+        for (contact, _), ask in self._open.items():
+            by_contact.setdefault(contact, []).append(ask)
+        works = []
+        for contact, asks in by_contact.items():
+            known = self._account.people.get(contact)
+            cls = min((ask.cls for ask in asks), key=CLASSES.index)
+            works.append(Work(contact, known, unite(contact, known, asks), cls))
+        return sorted(works, key=lambda work: CLASSES.index(work.cls))
+
+    async def _leave(self, left: Sequence[Work], rest: Sequence[Work], fence: Fence) -> None:
+        """What waits (for a full batch, or for an answer that was lost) is kept in state; what failed comes again,
+        and so does `rest`, which this turn was too short for."""
+        asks = [ask for work in left for ask in work.united.asks]
+        waiting = {key_of(ask) for ask in asks}
+        unread = {key_of(ask) for work in rest for ask in work.united.asks}
+        if rest and not self._open.keys() - waiting - unread:
+            raise Transient("more is waiting", 0.0)
+        if self._open.keys() - waiting:
+            raise Transient("some contacts could not be written yet", max(1.0, self._updates.delay_s))
+        held = self._account.held
+        await self._account.commit(fence, Changes(hold=[ask for ask in asks if held.get(key_of(ask)) != ask]))
+        times = [at for at in (self._creates.next_look, self._fill_until(left)) if at is not None]
+        if times and left:
+            self._wake(min(times))
+
+    # ---- writing
+
+    async def _write(self, works: Sequence[Work], fence: Fence, patience: Patience) -> list[Work]:
+        """Write what can be written now; the works that have to wait."""
+        if not works:
+            return []
+        cls = works[0].cls
+        left: list[Work] = []
+        partial = self._rules.batches.partial_allowed(await self._day_left())
+        vanished = await self._existing([w for w in works if w.resource], cls, partial, fence)
+        fresh = [work for work in works if not work.resource and work.united.wanted]
+        new = [*vanished, *fresh]
+        # A label that comes off somebody who is not there: nothing to do.
+        nobody = [work for work in works if not work.resource and not work.united.wanted]
+        await self._finish([(w, Verdict(Outcome.DONE, removed=True)) for w in nobody], fence)
+        cut = len(new) - len(new) % self._rules.batches.batch_max
+        until = self._fill_until(new[cut:]) if patience is Patience.MORE_MAY_COME else None
+        if patience is Patience.MORE_IS_HERE or (until is not None and self._clock() < until):
+            left, new = new[cut:], new[:cut]
+        await self._create(new, cls, partial, fence)
+        sent = unresolved(self._account.intent)
+        return left + [work for work in new if work.contact in sent]
+
+    def _fill_until(self, rest: Sequence[Work]) -> float | None:
+        """Until when these creates wait for a full batch; None when no more are announced."""
+        keys = [key_of(ask) for work in rest for ask in work.united.asks]
+        if not any(self._more.get(filter_id, False) for _, filter_id in keys):
+            return None
+        times = [self._seen.get(key, 0.0) for key in keys]
+        return waits_until(min(times), max(times), self._rules.batches)
+
+    async def _create(self, works: Sequence[Work], cls: Class, partial: bool, fence: Fence) -> None:
+        by_contact = {work.contact: work for work in works}
+
+        async def settle_created(results: google_creates.Results, intent: Intent) -> None:
+            verdicts = [(by_contact[new.contact], made(by_contact[new.contact], result)) for new, result in results]
+            await self._finish(verdicts, fence, intent)
+
+        new = [
+            New(
+                work.contact,
+                build_create(
+                    work.fields,
+                    is_company=any(ask.mutation.is_company for ask in work.united.asks),
+                    labels=self._labels_on(work),
+                    stamp=Stamp(contact=work.contact, kept=Kept.OURS),
+                    config=self._config,
+                ),
+                self._labels_on(work),
+            )
+            for work in works
+        ]
+        await self._creates.send(new, cls=cls, partial=partial, fence=fence, settle=settle_created)
+
+    async def _existing(self, works: Sequence[Work], cls: Class, partial: bool, fence: Fence) -> list[Work]:
+        """Update, or take away, people that are there; the works whose person vanished and is to be made anew."""
+        bases = {work.contact: self._base(work) for work in works}
+        unread = [work for work in works if bases[work.contact] is None]
+        people: Mapping[str, GooglePerson | None] = {}
+        if unread:
+            people = await self._people.get_people(list(dict.fromkeys(w.resource for w in unread)), cls=cls)
+        vanished: list[Work] = []
+        verdicts: list[tuple[Work, Verdict]] = []
+        updates: list[Update] = []
+        deletes: list[tuple[Work, GooglePerson]] = []
+        for work in works:
+            base = bases[work.contact]
+            person = people.get(work.resource) if base is None else None
+            if base is None and person is None:
+                self._without_person(work, verdicts, vanished)
+                continue
+            kept = self._kept(work, person)
+            if person is not None:
+                base = version(person)
+                if (verdict := self._outdated(work, person)) is not None:
+                    verdicts.append((work, verdict))
+                    continue
+                if not work.united.wanted and self._deletable(work, person, kept):
+                    deletes.append((work, person))
+                    continue
+            assert base is not None
+            write = self._lay(work, base, kept)
+            if not write.mask:
+                verdicts.append((work, unwritten(work, person, write, kept)))
+            elif person is not None and self._overwrites(work, person, write):
+                verdicts.append((work, Verdict(Outcome.STALE, person=person, reason="edited in Google meanwhile")))
+            else:
+                updates.append(self._update(work, base, write, kept))
+        await self._finish(verdicts, fence)
+        await self._delete(deletes, cls, fence)
+        await self._run_updates({work.contact: work for work in works}, updates, cls, partial, fence)
+        return vanished
+
+    def _without_person(self, work: Work, verdicts: list[tuple[Work, Verdict]], vanished: list[Work]) -> None:
+        writes = work.united.writes
+        nobody = forgotten(work.known)
+        if not work.united.wanted:
+            verdicts.append((work, Verdict(Outcome.DONE, known=nobody, removed=True)))
+        elif any(ask.mutation.op == "ensure" for ask in work.united.asks) and (
+            writes is None or writes.mutation.op == "ensure"
+        ):
+            # The person we knew is gone and this filter wants one: the others' wishes went with the old one.
+            vanished.append(Work(work.contact, nobody, unite(work.contact, nobody, work.united.asks), work.cls))
+        else:
+            reason = "the person is not in Google any more"
+            verdicts.append((work, Verdict(Outcome.GONE, known=nobody, reason=reason)))
+
+    def _base(self, work: Work) -> Version | None:
+        """A version to write over without reading: the mutation's own, or what we remember where only labels move."""
+        known, resource, writes = work.current, work.resource, work.united.writes
+        if not work.united.wanted and known.kept is not Kept.ADOPTED:
+            return None
+        if writes is None or not writes.mutation.fields:
+            if known.resource and known.memberships:
+                return Version(known.lay_over({}), known.etag, resource, known.source_id)
+            asks: Iterable[Ask] = work.united.asks
+        else:
+            asks = (writes,)
+        for ask in asks:
+            mutation = ask.mutation
+            if mutation.raw is None or not mutation.etag or mutation.resource != resource:
+                continue
+            if known.knows(mutation.etag):
+                return Version(known.lay_over(mutation.raw), known.etag, resource, known.source_id)
+            source_id = known.source_id or source_id_of(resource)
+            if source_id:
+                return Version(mutation.raw, mutation.etag, resource, source_id)
+        return None
+
+    def _kept(self, work: Work, person: GooglePerson | None) -> Kept:
+        if work.current.kept is not None:
+            return work.current.kept
+        if any(ask.mutation.op == "adopt" for ask in work.united.asks):
+            return Kept.ADOPTED
+        raws = [ask.mutation.raw for ask in work.united.asks if ask.mutation.raw is not None]
+        stamps = person.stamps if person is not None else ()
+        for stamp in (*stamps, *(s for raw in raws for s in stamps_of(raw, self._config.planfix_account))):
+            if stamp.contact == work.contact:
+                return stamp.kept
+        return Kept.ADOPTED
+
+    def _outdated(self, work: Work, person: GooglePerson) -> Verdict | None:
+        """The last filter leaves, and the person is not what its mutation was decided on: that edit comes first."""
+        if work.united.wanted:
+            return None
+        decided = {ask.mutation.etag for ask in work.united.asks if ask.mutation.etag}
+        if not decided or person.etag in decided or work.current.knows(person.etag):
+            return None
+        return Verdict(Outcome.STALE, person=person, reason="edited in Google meanwhile")
+
+    def _overwrites(self, work: Work, person: GooglePerson, write: PersonWrite) -> bool:
+        """Whether fields would go over a version that no merge has seen."""
+        if set(write.mask) <= {"memberships", "clientData"}:
+            return False
+        writes = work.united.writes
+        decided = writes.mutation.etag if writes is not None else None
+        return person.etag != decided and not work.current.knows(person.etag)
+
+    def _deletable(self, work: Work, person: GooglePerson, kept: Kept) -> bool:
+        own = {self._label(filter_id) for filter_id in work.united.leaving}
+        others = [stamp for stamp in person.stamps if stamp.contact != work.contact]
+        return kept is Kept.OURS and not others and not set(person.labels) - own - NOT_THE_HUMANS
+
+    def _lay(self, work: Work, base: Version, kept: Kept) -> PersonWrite:
+        united = work.united
+        on = self._labels_on(work)
+        off = [label for f in united.leaving if (label := self._label(f)) and label not in on]
+        raw = base.raw
+        if not united.wanted and kept is Kept.ADOPTED:
+            raw = {**raw, "clientData": self._foreign(raw)}
+        write = build_update(
+            raw,
+            base.etag,
+            base.resource,
+            base.source_id,
+            work.fields,
+            labels_on=on,
+            labels_off=off,
+            stamp=Stamp(contact=work.contact, kept=kept) if united.wanted else None,
+            is_company=any(ask.mutation.is_company for ask in united.asks),
+            config=self._config,
+        )
+        if raw is not base.raw and raw["clientData"] != list(base.raw.get("clientData") or ()):
+            mask = tuple(sorted({*write.mask, "clientData"}))
+            write = replace(write, mask=mask, body={**write.body, "clientData": raw["clientData"]})
+        return write
+
+    def _foreign(self, raw: Mapping[str, object]) -> list[Json]:
+        entries = raw.get("clientData")
+        return [
+            entry
+            for entry in (entries if isinstance(entries, list) else [])
+            if not is_ours(entry, self._config.planfix_account)
+        ]
+
+    def _update(self, work: Work, base: Version, write: PersonWrite, kept: Kept) -> Update:
+        return Update(
+            contact=work.contact,
+            resource=base.resource,
+            base_etag=base.etag,
+            write=write,
+            labels=self._labels_on(work),
+            again=lambda person: self._lay(work, version(person), kept),
+        )
+
+    async def _run_updates(
+        self, works: Mapping[int, Work], updates: Sequence[Update], cls: Class, partial: bool, fence: Fence
+    ) -> None:
+        async def settle_updated(results: google_updates.Results) -> None:
+            verdicts = []
+            for update, result in results:
+                work = works[update.contact]
+                verdicts.append((work, self._updated(work, update, result)))
+            await self._finish(verdicts, fence)
+
+        await self._updates.run(updates, cls=cls, partial=partial, settle=settle_updated)
+
+    def _updated(self, work: Work, update: Update, result: google_updates.Result) -> Verdict:
+        match result:
+            case Done(person):
+                kept = self._kept(work, person)
+                known = known_after(work.current, person, update.write.mask, update.base_etag, kept)
+                return Verdict(Outcome.DONE, person, known, refused=update.write.unwritable)
+            case Changed(person):
+                return Verdict(Outcome.STALE, person, reason="edited in Google meanwhile")
+            case Vanished(reason):
+                nobody = forgotten(work.known)
+                if not work.united.wanted:
+                    return Verdict(Outcome.DONE, known=nobody, removed=True)
+                return Verdict(Outcome.GONE, known=nobody, reason=reason)
+            case Refused(reason):
+                return Verdict(Outcome.REFUSED, reason=reason)
+            case _:
+                assert_never(result)
+
+    async def _delete(self, deletes: Sequence[tuple[Work, GooglePerson]], cls: Class, fence: Fence) -> None:
+        """Read a moment ago, ours, wanted by nobody. Deleting twice does no harm: failures are simply repeated."""
+        deleted = [(w, Verdict(Outcome.DONE, known=forgotten(w.known), removed=True)) for w, _ in deletes]
+        if isinstance(self._people, DeletesMany) and len(deletes) >= DELETE_SINGLES_BELOW:
+            for at in range(0, len(deletes), DELETE_MAX):
+                chunk = deletes[at : at + DELETE_MAX]
+                try:
+                    await self._people.delete_people([person.resource for _, person in chunk], cls=cls)
+                except (Gone, Rejected, OutcomeUnknown):
+                    await self._delete_singly(chunk, cls, fence)
+                else:
+                    await self._finish(deleted[at : at + DELETE_MAX], fence)
+        else:
+            await self._delete_singly(deletes, cls, fence)
+
+    async def _delete_singly(self, deletes: Sequence[tuple[Work, GooglePerson]], cls: Class, fence: Fence) -> None:
+        for work, person in deletes:
+            try:
+                await self._people.delete_person(person.resource, cls=cls)
+            except Rejected as error:
+                await self._finish([(work, Verdict(Outcome.REFUSED, reason=error.reason))], fence)
+            except OutcomeUnknown:
+                continue
+            else:
+                verdict = Verdict(Outcome.DONE, known=forgotten(work.known), removed=True)
+                await self._finish([(work, verdict)], fence)
+
+    # ---- settling
+
+    async def _finish(
+        self, verdicts: Sequence[tuple[Work, Verdict]], fence: Fence, intent: Intent | None = None
+    ) -> None:
+        """Commit what came of these works, then say it."""
+        if not verdicts:
+            return
+        answered_at = self._clock()
+        people: dict[int, Known] = {}
+        said: list[tuple[Ask, SettledItem]] = []
+        for work, verdict in verdicts:
+            known, items = conclude(work, verdict)
+            people[work.contact] = known
+            said += items
+            if work.united.handover is not None and verdict.outcome is Outcome.DONE:
+                filter_id, handover = work.united.handover
+                self._outbox.handover(
+                    filter_id,
+                    handover,
+                    work.united.asks[0].mutation.mutation_id,
+                    answered_at=answered_at,
+                    epoch=fence.epoch,
+                )
+        if intent is None:
+            contacts = [c for c, sent in self._account.intent.items() if sent.absent and c in people]
+            intent = without(self._account.intent, contacts) if contacts else None
+        changes = Changes(people=people, intent=intent, drop=[key_of(ask) for ask, _ in said])
+        await self._say(said, answered_at, changes, fence)
+
+    async def _say(
+        self, said: Sequence[tuple[Ask, SettledItem]], answered_at: float, changes: Changes, fence: Fence
+    ) -> None:
+        await self._account.commit(fence, changes)
+        by_filter: dict[str, list[SettledItem]] = {}
+        for ask, item in said:
+            by_filter.setdefault(ask.filter_id, []).append(item)
+            self._inbox.answered.add(ask.mutation.mutation_id)
+            self._open.pop(key_of(ask), None)
+        for filter_id, items in by_filter.items():
+            self._outbox.settled(filter_id, items, answered_at=answered_at, epoch=fence.epoch)
+        await self._outbox.flush()
+
+    async def _disconnected(self, letters: Sequence[Letter], error: NotConnected) -> None:
+        """Tell every filter that waits here, once, that a person has to reconnect."""
+        filters = {letter.mutate.filter_id for letter in letters}
+        filters |= {filter_id for _, filter_id in self._account.held}
+        for filter_id in sorted(filters - self._told):
+            now = self._clock()
+            message = AccountObserved(
+                filter_id=filter_id, account=self._name, seen_at=now, connected=False, reason=error.reason
+            )
+            self._outbox.post(
+                subjects.mailbox(filter_id, "google"),
+                message,
+                f"{subjects.token(filter_id)}.google.writer-{self._name}-{now:.3f}",
+            )
+        self._told |= filters
+        await self._outbox.flush()
+
+    # ---- labels
+
+    def _label(self, filter_id: str) -> str:
+        record = self._account.labels.get(filter_id)
+        return record.resource if record is not None else ""
+
+    def _labels_on(self, work: Work) -> tuple[str, ...]:
+        return tuple(label for f in work.united.wanted if (label := self._label(f)))
+
+    async def _lost_labels(self, labels: Sequence[str]) -> frozenset[str]:
+        lost = [one for one in labels if await self._people.get_label(one, cls=Class.CHANGE) is None]
+        return frozenset(lost)
+
+
+# --- pure parts -------------------------------------------------------------------------------------------
+
+
+def key_of(ask: Ask) -> AskKey:
+    return ask.mutation.contact, ask.filter_id
+
+
+def version(person: GooglePerson) -> Version:
+    return Version(person.raw, person.etag, person.resource, person.source_id)
+
+
+def source_id_of(resource: str) -> str:
+    """`people/c<n>` is the contact source n in hex (recorded answers, facts section 1); empty where it is not so."""
+    number = resource.removeprefix("people/c")
+    return f"{int(number):x}" if number != resource and number.isdecimal() else ""
+
+
+def forgotten(known: Known | None) -> Known:
+    """The record of a contact whose person is gone: nobody wants that one any more; revisions stay."""
+    wants = known.wants if known is not None else {}
+    return Known(wants={f: replace(want, active=False) for f, want in wants.items()})
+
+
+def made(work: Work, result: Made | NotMade) -> Verdict:
+    match result:
+        case Made(person):
+            known = known_after(Known(wants=work.current.wants), person, ("names",), "", Kept.OURS)
+            return Verdict(Outcome.DONE, person, known)
+        case NotMade(reason, full):
+            return Verdict(Outcome.FULL if full else Outcome.REFUSED, reason=reason)
+        case _:
+            assert_never(result)
+
+
+def unwritten(work: Work, person: GooglePerson | None, write: PersonWrite, kept: Kept) -> Verdict:
+    """Everything is as wanted already: no request."""
+    known = work.current if work.current.resource else None
+    if person is not None:
+        known = known_after(work.current, person, ("names",), "", kept)
+    return Verdict(Outcome.DONE, person, known, refused=write.unwritable)
+
+
+def conclude(work: Work, verdict: Verdict) -> tuple[Known, list[tuple[Ask, SettledItem]]]:
+    """The record after a verdict, and the answer to each ask. A filter that does not merge the fields is told so."""
+    before = verdict.known or work.known or Known()
+    outcomes: dict[str, Want] = {}
+    items: list[tuple[Ask, SettledItem]] = []
+    for ask in work.united.asks:
+        remove = ask.mutation.op == "remove"
+        outcome = verdict.outcome
+        earlier = before.wants.get(ask.filter_id)
+        if outcome is Outcome.DONE:
+            active = not remove
+            if not remove and ask.filter_id != work.united.merger:
+                outcome = Outcome.LABELLED
+        else:
+            active = earlier is not None and earlier.active
+        removed = remove and verdict.removed
+        outcomes[ask.filter_id] = Want(
+            ask.since, ask.two_way, ask.mutation.revision, outcome, verdict.reason, removed, active
+        )
+        writes = work.united.writes is ask
+        item = item_of(
+            ask,
+            outcome,
+            person=verdict.person,
+            kept=before.kept,
+            removed=removed,
+            refused=dict(verdict.refused) if writes else {},
+            reason=verdict.reason,
+        )
+        items.append((ask, item))
+    return settle(before, work.united.asks, outcomes), items
+
+
+def item_of(
+    ask: Ask,
+    outcome: Outcome,
+    *,
+    person: GooglePerson | None = None,
+    kept: Kept | None = None,
+    removed: bool = False,
+    refused: dict[str, str] | None = None,
+    reason: str = "",
+) -> SettledItem:
+    return SettledItem(
+        contact=ask.mutation.contact,
+        mutation_id=ask.mutation.mutation_id,
+        revision=ask.mutation.revision,
+        outcome=outcome,
+        person=person,
+        kept=kept,
+        removed=removed,
+        refused=refused or {},
+        reason=reason,
+    )

@@ -1,0 +1,97 @@
+"""Creates that were sent and not yet answered: what must be looked for before anything is sent again.
+
+Pure. The record is committed before a create leaves and cleared in the commit that stores its outcome, so that it
+survives any crash in between. A create counts as not done only when a listing that began `lag_s` after it lacks the
+stamp (Google's lists may lag behind writes by minutes). `google_creates.py` uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+
+from contactsync_contracts.messages import GooglePerson
+
+CHECKS_S: Final = (1.0, 5.0, 15.0, 30.0)
+"""Seconds after sending at which the lists are looked through; then every 60 s up to the lag."""
+
+SINGLE_AFTER: Final = 2
+REFUSE_AFTER: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """When a create was last sent, how often, and whether it is known by now that it was not done."""
+
+    sent_at: float
+    tries: int = 1
+    absent: bool = False
+
+
+Intent = dict[int, Sent]
+
+
+def encode_intent(intent: Mapping[int, Sent]) -> bytes | None:
+    if not intent:
+        return None
+    return orjson.dumps({str(c): [s.sent_at, s.tries, s.absent] for c, s in intent.items()})
+
+
+def decode_intent(data: bytes) -> Intent:
+    return {int(contact): Sent(*entry) for contact, entry in orjson.loads(data).items()}
+
+
+def sending(intent: Mapping[int, Sent], contacts: Iterable[int], now: float) -> Intent:
+    """The record before these are sent."""
+    after = dict(intent)
+    for contact in contacts:
+        before = after.get(contact)
+        after[contact] = Sent(now, before.tries + 1 if before else 1)
+    return after
+
+
+def without(intent: Mapping[int, Sent], contacts: Collection[int]) -> Intent:
+    return {contact: sent for contact, sent in intent.items() if contact not in contacts}
+
+
+def unresolved(intent: Mapping[int, Sent]) -> set[int]:
+    return {contact for contact, sent in intent.items() if not sent.absent}
+
+
+def next_look(intent: Mapping[int, Sent], last_began: float, lag_s: float) -> float | None:
+    """When (Unix seconds) the account is to be listed next; None when nothing is open. `last_began`: the latest
+    listing's start, 0 for none."""
+    times = [_next(sent.sent_at, last_began, lag_s) for sent in intent.values() if not sent.absent]
+    return min(times) if times else None
+
+
+def _next(sent_at: float, last_began: float, lag_s: float) -> float:
+    planned = [sent_at + after for after in CHECKS_S if after < lag_s]
+    at = sent_at + 60.0
+    while at < sent_at + lag_s:
+        planned.append(at)
+        at += 60.0
+    planned.append(sent_at + lag_s)
+    return next((at for at in planned if at > last_began), last_began + 5.0)
+
+
+def looked(
+    intent: Mapping[int, Sent], people: Iterable[GooglePerson], began: float, lag_s: float
+) -> tuple[Intent, dict[int, GooglePerson]]:
+    """What a complete listing that began at `began` says: the record after it, and the people found. Of two people
+    with one stamp the one with the lower source id counts (2-semantics 2.2)."""
+    found: dict[int, GooglePerson] = {}
+    for person in people:
+        for stamp in person.stamps:
+            rival = found.get(stamp.contact)
+            if stamp.contact in intent and (rival is None or person.source_id < rival.source_id):
+                found[stamp.contact] = person
+    after: Intent = {}
+    for contact, sent in intent.items():
+        if contact not in found:
+            over = sent.absent or began >= sent.sent_at + lag_s
+            after[contact] = Sent(sent.sent_at, sent.tries, over)
+    return after, found

@@ -1,0 +1,126 @@
+"""Messages in and answers out: decoding each delivery once, and publishing what was settled until it is taken.
+
+A delivery may be handed to the handler many times (`bus.Transient` keeps it): it is decoded once, and mutations
+that were answered meanwhile are not answered again. Answers are queued here after their commit and stay queued
+until the stream has acknowledged them. Used by `google_target.py` and `planfix_target.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from contactsync.runtime.bus import Bus, Message
+from contactsync.runtime.ownership import Delivery, dead_letter
+from contactsync_contracts import subjects
+from contactsync_contracts.messages import (
+    BYTES_MAX,
+    CONTACTS_MAX,
+    Handover,
+    LabelSettled,
+    Model,
+    Mutate,
+    Settled,
+    SettledItem,
+    type_of,
+)
+
+Clock = Callable[[], float]
+"""Unix seconds."""
+
+SERVICE = "writer"
+_ROOM = BYTES_MAX - 8 * 1024  # the envelope around the items
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One decoded message; `seen_at`: when this process first saw it (Unix seconds)."""
+
+    seq: int
+    mutate: Mutate
+    seen_at: float
+
+
+class Inbox:
+    def __init__(self, bus: Bus, target: str, clock: Clock) -> None:
+        self._bus, self._target, self._clock = bus, target, clock
+        self._letters: dict[int, Letter | None] = {}
+        self.answered: set[str] = set()
+
+    async def read(self, deliveries: Sequence[Delivery]) -> list[Letter]:
+        """The messages in their order; one that does not fit its contract goes to the dead letters."""
+        current = {delivery.stream_seq for delivery in deliveries}
+        self._letters = {seq: letter for seq, letter in self._letters.items() if seq in current}
+        for delivery in deliveries:
+            if delivery.stream_seq not in self._letters:
+                self._letters[delivery.stream_seq] = await self._decode(delivery)
+        return [letter for d in deliveries if (letter := self._letters[d.stream_seq]) is not None]
+
+    async def _decode(self, delivery: Delivery) -> Letter | None:
+        try:
+            mutate = Mutate.model_validate_json(delivery.data)
+        except ValidationError as error:
+            # Only where it does not fit: values are personal data.
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors()[:5])
+            await dead_letter(self._bus, SERVICE, None, delivery, f"not a Mutate message: {wrong}")
+            return None
+        if mutate.target != self._target:
+            await dead_letter(self._bus, SERVICE, subjects.token(mutate.filter_id), delivery, "another target")
+            return None
+        return Letter(delivery.stream_seq, mutate, self._clock())
+
+    def done(self) -> None:
+        """All deliveries of the call are acknowledged now."""
+        self._letters.clear()
+        self.answered.clear()
+
+
+class Outbox:
+    def __init__(self, bus: Bus, target: str) -> None:
+        self._bus, self._target = bus, target
+        self._waiting: list[Message] = []
+
+    def settled(self, filter_id: str, items: Iterable[SettledItem], *, answered_at: float, epoch: int) -> None:
+        """Queue what came of a filter's mutations, in messages of at most 200 contacts and 512 kB."""
+        for number, chunk in enumerate(_chunks(items)):
+            message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, items=tuple(chunk))
+            self._settled(message, f"{chunk[0].mutation_id}.{epoch}.{number}")
+
+    def handover(self, filter_id: str, handover: Handover, cause: str, *, answered_at: float, epoch: int) -> None:
+        message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=(handover,))
+        self._settled(message, f"{cause}.handover-{handover.contact}.{epoch}")
+
+    def label(self, filter_id: str, label: LabelSettled, *, answered_at: float, epoch: int) -> None:
+        message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, label=label)
+        self._settled(message, f"{label.mutation_id}.{epoch}")
+
+    def post(self, subject: str, message: Model, msg_id: str) -> None:
+        self._waiting.append(Message(subject, message.model_dump_json().encode(), msg_id, type_of(message)))
+
+    def _settled(self, message: Settled, suffix: str) -> None:
+        filter_id = message.filter_id
+        msg_id = f"{subjects.token(filter_id)}.settled.{suffix}"
+        self.post(subjects.mailbox(filter_id, "settled"), message, msg_id)
+
+    async def flush(self) -> None:
+        """Publish until acknowledged; what was not stays queued when this raises."""
+        if self._waiting:
+            sent = list(self._waiting)
+            await self._bus.publish_many(sent)
+            del self._waiting[: len(sent)]
+
+
+def _chunks(items: Iterable[SettledItem]) -> Iterable[list[SettledItem]]:
+    chunk: list[SettledItem] = []
+    size = 0
+    for item in items:
+        length = len(item.model_dump_json().encode())
+        if chunk and (len(chunk) >= CONTACTS_MAX or size + length > _ROOM):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(item)
+        size += length
+    if chunk:
+        yield chunk

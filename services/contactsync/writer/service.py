@@ -1,0 +1,90 @@
+"""The writer: one target per key, a Google account or Planfix, whatever the filter.
+
+The shell around `google_target.py` and `planfix_target.py`: `runtime.ownership` calls it, one call at a time for a
+target; mutations of one Google account are therefore strictly sequential, accounts go side by side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+
+from contactsync.google.mapping import MappingConfig
+from contactsync.google.port import PeopleApi
+from contactsync.planfix.port import PlanfixApi
+from contactsync.runtime.bus import Bus, Fence
+from contactsync.runtime.ownership import Delivery, Mailboxes, partition_of
+from contactsync.writer.google_target import GoogleRules, GoogleTarget
+from contactsync.writer.letters import Clock
+from contactsync.writer.planfix_target import PlanfixTarget
+from contactsync_contracts import subjects
+
+DayLeft = Callable[[str], Awaitable[int | None]]
+"""Account token -> writes of the day that are left, None for no limit."""
+
+
+async def no_limit(account: str) -> int | None:
+    return None
+
+
+class Writer:
+    """Handler of the component `writer`. `people`: account token -> its People API; `config`: of Google's mapping."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        mailboxes: Mailboxes,
+        *,
+        planfix: PlanfixApi,
+        people: Callable[[str], PeopleApi],
+        config: MappingConfig,
+        rules: GoogleRules | None = None,
+        day_left: DayLeft = no_limit,
+        clock: Clock = time.time,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._bus, self._mailboxes, self._people, self._config = bus, mailboxes, people, config
+        self._rules = rules or GoogleRules()
+        self._day_left, self._clock = day_left, clock
+        self._planfix_api, self._sleep = planfix, sleep
+        self._planfix = self._new_planfix()
+        self._accounts: dict[str, GoogleTarget] = {}
+
+    async def gained(self, partition: int, fence: Fence) -> None:
+        """Wake the accounts that have something under way: creates without an answer, or waiting for more."""
+        for pattern in ("state.account.*.intent", "state.account.*.held.*.*"):
+            async for record in self._bus.load(pattern):
+                account = record.key.split(".")[2]
+                if partition_of(account) == partition:
+                    self._mailboxes.wake(account, self._clock())
+
+    async def lost(self, partition: int) -> None:
+        for account in [one for one in self._accounts if partition_of(one) == partition]:
+            del self._accounts[account]
+        if partition_of(subjects.PLANFIX) == partition:
+            self._planfix = self._new_planfix()
+
+    async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
+        if key == subjects.PLANFIX:
+            await self._planfix.handle(deliveries, fence)
+        else:
+            await self._account(key).handle(deliveries, fence)
+
+    def _new_planfix(self) -> PlanfixTarget:
+        return PlanfixTarget(api=self._planfix_api, bus=self._bus, clock=self._clock, sleep=self._sleep)
+
+    def _account(self, account: str) -> GoogleTarget:
+        if account not in self._accounts:
+            self._accounts[account] = GoogleTarget(
+                account,
+                people=self._people(account),
+                bus=self._bus,
+                config=self._config,
+                rules=self._rules,
+                clock=self._clock,
+                wake=lambda at: self._mailboxes.wake(account, at),
+                day_left=lambda: self._day_left(account),
+            )
+        return self._accounts[account]
