@@ -10,6 +10,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import anyio
+import anyio.lowlevel
+
 from contactsync.errors import Gone
 from contactsync.google import answers, labels
 from contactsync.google.calls import Observe, PeopleCalls, Quota, Tokens
@@ -24,6 +27,8 @@ BATCH_MAX: Final = 200
 GET_MAX: Final = 150
 """Names in one batchGet: Google takes 200, but their address would pass the 8 kB that proxies allow."""
 MEMBERS_MAX: Final = 1000
+YIELD_EVERY: Final = 100
+"""Mapping so many people takes a few milliseconds: others get their turn in between."""
 SOURCE: Final = "READ_SOURCE_TYPE_CONTACT"
 FIELDS: Final = ",".join(PERSON_FIELDS)
 
@@ -78,6 +83,8 @@ class GooglePeople:
         tombstones: list[str] = []
         unreadable: dict[str, str] = {}
         for place, person in enumerate(_entries(body, "connections")):
+            if place % YIELD_EVERY == 0:
+                await anyio.lowlevel.checkpoint()
             try:
                 if (person.get("metadata") or {}).get("deleted"):
                     tombstones.append(str(person["resourceName"]))

@@ -1,34 +1,28 @@
 """The vendors' quotas, shared by all processes: wait here before every request (2-semantics I9).
 
 `pacing.py` decides; the state is one record in STATE per Google account and one for Planfix, changed by
-compare-and-set, so that a request leaves only after the record says so. Within a process waiters stand in line by
-class, then by arrival. Records hold wall time, waiting is done in monotonic time.
+compare-and-set, so that a request leaves only after the record says so. Within a process waiters stand in
+line by class, then by arrival. Records hold wall time, waiting is done in monotonic time.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import anyio
-import orjson
 
 from contactsync.errors import Unavailable
 from contactsync.runtime import pacing
-from contactsync.runtime.bus import Bus, Conflict, Transient
+from contactsync.runtime.bus import Bus
+from contactsync.runtime.shared_record import Clock, Line, SharedRecord
 from contactsync_contracts.messages import Class
 
-B = TypeVar("B")
-T = TypeVar("T")
+__all__ = ["Clock", "GoogleLimits", "GoogleQuota", "Permit", "PlanfixLimits", "PlanfixQuota", "Quotas"]
 
-RECORD_TTL_S: Final = 2 * 86_400
 WAIT_MAX_S: Final = 150.0
 """A longer wait is no waiting: Unavailable tells the caller to come back. Two windows fit in it."""
-ATTEMPTS: Final = 50
 LATE_TRIES: Final = 3
 SENT_WITHIN_S: Final = 5.0
 
@@ -64,116 +58,6 @@ class PlanfixLimits:
     requests_per_day: int = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Where time comes from; tests give their own."""
-
-    wall: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-
-
-class _Record(Generic[B]):
-    """One shared value. Without a bus (no limits at all) it lives in this process only."""
-
-    def __init__(
-        self,
-        bus: Bus | None,
-        key: str,
-        empty: B,
-        encode: Callable[[B], Mapping[str, Any]],
-        decode: Callable[[Mapping[str, Any]], B],
-        clock: Clock,
-    ) -> None:
-        self.value = empty
-        self._empty = empty
-        self._bus = bus
-        self._key = key
-        self._encode = encode
-        self._decode = decode
-        self._clock = clock
-        self._seq: int | None = None
-        self._lock = anyio.Lock()
-
-    async def change(self, step: Callable[[B], tuple[B, T]]) -> T:
-        """Apply `step` to the newest value until that could be written. It is called again after a conflict.
-
-        What it says of an unchanged value may rest on one that is a little old: waiting times only, which the
-        next try corrects. Raises Unavailable.
-        """
-        async with self._lock:
-            if self._bus is None:
-                self.value, result = step(self.value)
-                return result
-            for _ in range(ATTEMPTS):
-                try:
-                    if self._seq is None:
-                        await self._reread(self._bus)
-                    value, result = step(self.value)
-                    if value == self.value:
-                        return result
-                    data = orjson.dumps(self._encode(value))
-                    self._seq = await self._bus.cas(self._key, data, self._seq or 0, RECORD_TTL_S)
-                except Conflict:
-                    self._seq = None
-                except Transient as error:
-                    # It may have been written: counting a request twice is harmless.
-                    self._seq = None
-                    await self._clock.sleep(min(1.0, error.retry_after_s))
-                else:
-                    self.value = value
-                    return result
-        raise Unavailable("the record of the quota cannot be changed", 2.0)
-
-    async def _reread(self, bus: Bus) -> None:
-        record = await bus.get(self._key)
-        if record is None:
-            self.value, self._seq = self._empty, 0
-            return
-        try:
-            self.value = self._decode(orjson.loads(record.value))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self.value = self._empty
-        self._seq = record.seq
-
-
-@dataclass(order=True, slots=True)
-class _Waiter:
-    rank: int
-    number: int
-    turn: anyio.Event = field(compare=False)
-
-
-class _Line:
-    """Waiters of one kind in this process: the first by class and arrival tries, the others wait for it."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._waiters: list[_Waiter] = []
-        self._numbers = itertools.count()
-
-    async def pass_through(self, cls: Class, attempt: Callable[[], Awaitable[float]]) -> float:
-        """Call `attempt` (0: done, else seconds until it is worth trying again) until done; seconds waited."""
-        began = self._clock.monotonic()
-        me = _Waiter(pacing.RANK[cls], next(self._numbers), anyio.Event())
-        heapq.heappush(self._waiters, me)
-        try:
-            while True:
-                if self._waiters[0] is not me:
-                    await me.turn.wait()
-                    me.turn = anyio.Event()
-                    continue
-                wait_s = await attempt()
-                if wait_s <= 0:
-                    return self._clock.monotonic() - began
-                await self._clock.sleep(wait_s)
-        finally:
-            self._waiters.remove(me)
-            heapq.heapify(self._waiters)
-            if self._waiters:
-                self._waiters[0].turn.set()
-
-
 class GoogleQuota:
     """The quotas of one Google account. Made by `Quotas.google`."""
 
@@ -181,7 +65,7 @@ class GoogleQuota:
         self._limits = limits.by_metric()
         self._clock = clock
         self._waited = waited
-        self._record = _Record(
+        self._record = SharedRecord(
             bus if any(self._limits.values()) else None,
             f"quota.google.{account}",
             pacing.Book(),
@@ -189,7 +73,7 @@ class GoogleQuota:
             pacing.to_book,
             clock,
         )
-        self._lines: dict[tuple[str, ...], _Line] = {}
+        self._lines: dict[tuple[str, ...], Line] = {}
 
     def metrics(self, operation: str) -> tuple[str, ...]:
         """The buckets that an operation is charged to."""
@@ -201,7 +85,7 @@ class GoogleQuota:
         Raises Unavailable with the bucket and the time when that is further away than `wait_max_s`.
         """
         costs = pacing.GOOGLE_COSTS[operation]
-        line = self._lines.setdefault(self.metrics(operation), _Line(self._clock))
+        line = self._lines.setdefault(self.metrics(operation), Line(self._clock))
         because = ""
 
         async def attempt() -> float:
@@ -217,7 +101,7 @@ class GoogleQuota:
                 raise Unavailable(f"the quota {metric} of the Google account is used up", wait_s, metric)
             return wait_s
 
-        waited_s = await line.pass_through(cls, attempt)
+        waited_s = await line.pass_through(pacing.RANK[cls], attempt)
         if self._waited is not None and because:
             self._waited(because, waited_s)
 
@@ -237,7 +121,9 @@ class GoogleQuota:
 
 
 class Permit:
-    """The right to one request to Planfix. Call `sent` when it is put on the wire, `dropped` if it will not be."""
+    """The right to one request to Planfix. Call `sent` when it is put on the wire, `dropped` if it will not
+    be.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -263,11 +149,11 @@ class PlanfixQuota:
         self._clock = clock
         self._waited = waited
         limited = bool(limits.requests_per_second or limits.requests_per_day)
-        self._record = _Record(
+        self._record = SharedRecord(
             bus if limited else None, "quota.planfix", pacing.Pace(), pacing.pace_json, pacing.to_pace, clock
         )
         self._limited = limited
-        self._line = _Line(clock)
+        self._line = Line(clock)
         self._last: Permit | None = None
 
     async def acquire(self, cls: Class, *, wait_max_s: float = WAIT_MAX_S) -> Permit:
@@ -293,7 +179,7 @@ class PlanfixQuota:
             granted = self._last = Permit(self._clock)
             return 0.0
 
-        waited_s = await self._line.pass_through(cls, attempt)
+        waited_s = await self._line.pass_through(pacing.RANK[cls], attempt)
         if self._waited is not None and waited_s > 0:
             self._waited("planfix", waited_s)
         return granted
@@ -311,7 +197,9 @@ class PlanfixQuota:
         return step
 
     async def _after_last(self) -> float:
-        """A stall of the event loop must not squeeze two requests together: count from the wire, not the grant."""
+        """A stall of the event loop must not squeeze two requests together: count from the wire, not the
+        grant.
+        """
         if self._last is None or not self._spacing_s:
             return 0.0
         if not self._last.done.is_set():
