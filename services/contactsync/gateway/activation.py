@@ -17,6 +17,7 @@ from aiohttp import web
 
 from contactsync.errors import AccessDenied, Rejected, VendorError
 from contactsync.gateway.links import OAUTH_VALID_S, SESSION_VALID_S, Link, LinkExpired, LinkForged, Session, Signer
+from contactsync.gateway.owners import Owners
 from contactsync.gateway.problems import Problem, Refusal
 from contactsync.gateway.rights import activatable
 from contactsync.gateway.visits import Visit, Visits, WrongBrowser
@@ -38,10 +39,7 @@ log = get_logger("gateway")
 class Grants(Protocol):
     """What activation needs of `runtime/grants.py`. `account` is the account's token."""
 
-    async def owner(self, account: str) -> int | None:
-        """The employee whose grant this is; None when the account is not connected."""
-
-    async def store(self, account: str, *, owner: int, email: str, tokens: TokenAnswer) -> None: ...
+    async def store_grant(self, account: str, email: str, answer: TokenAnswer) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,7 @@ class Activation:
         self._signer = signer
         self._places = places
         self._visits = Visits(bus)
+        self._owners = Owners(bus)
 
     def add_routes(self, app: web.Application) -> None:
         app.router.add_get(f"{self._places.base}activate/{{signed}}", self.activate)
@@ -133,6 +132,8 @@ class Activation:
         await self._require_free(account, identity, visit, again)
         if await self._visits.is_used(visit.jti):
             raise Refusal(Problem.LINK_USED)
+        if not await self._owners.claim(account, visit.user):
+            raise Refusal(Problem.ACCOUNT_TAKEN, again=again)
         await self._enable(account, identity, tokens, visit)
         await self._visits.use_up(visit.jti)
         log.info(
@@ -199,7 +200,7 @@ class Activation:
 
     async def _require_free(self, account: str, identity: Identity, visit: Visit, again: str) -> None:
         """The account is nobody else's, and the filter is not another account's unless re-linking is asked for."""
-        owner = await self._grants.owner(account)
+        owner = await self._owners.owner(account)
         if owner is not None and owner != visit.user:
             raise Refusal(Problem.ACCOUNT_TAKEN, again=again)
         status = await status_of(self._bus, visit.filter_id)
@@ -211,7 +212,7 @@ class Activation:
             raise Refusal(Problem.OTHER_ACCOUNT, again=again)
 
     async def _enable(self, account: str, identity: Identity, tokens: TokenAnswer, visit: Visit) -> None:
-        await self._grants.store(account, owner=visit.user, email=identity.email, tokens=tokens)
+        await self._grants.store_grant(account, identity.email, tokens)
         message = Enable(
             request_id=visit.jti,
             filter_id=visit.filter_id,

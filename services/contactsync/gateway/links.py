@@ -1,6 +1,6 @@
 """Signed links and states: what the gateway gives away and gets back, and cannot be made by anybody else.
 
-Keys are derived from the setting SECRET_KEYS: the first signs, all are accepted, so that they can be rotated.
+Keys come from the vault: the first of SECRET_KEYS signs, all are accepted, so that they can be rotated.
 `activation.py` uses links up, `queries.py` makes them.
 """
 
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
+
+from contactsync.runtime.vault import Vault
 
 Clock = Callable[[], float]
 
@@ -51,14 +51,11 @@ class Session:
 class Signer:
     """Signs links, OAuth states and sessions; each has its own key, so that none passes for another."""
 
-    def __init__(self, keys: Sequence[str], clock: Clock) -> None:
-        """`keys` as in the setting: the first signs. ValueError without any."""
-        if not keys:
-            raise ValueError("SECRET_KEYS is empty")
+    def __init__(self, vault: Vault, clock: Clock) -> None:
         self._clock = clock
-        self._link = _serializer(keys, "link", clock)
-        self._state = _serializer(keys, "oauth state", clock)
-        self._session = _serializer(keys, "session", clock)
+        self._link = _serializer(vault, "link", clock)
+        self._state = _serializer(vault, "oauth state", clock)
+        self._session = _serializer(vault, "session", clock)
 
     def link(self, filter_id: str, user: int, *, relink: bool) -> tuple[str, float]:
         """The signed text of a new link, and when it expires (Unix seconds)."""
@@ -94,23 +91,17 @@ class Signer:
         return Session(found) if isinstance(found, str) else None
 
 
-def _serializer(keys: Sequence[str], purpose: str, clock: Clock) -> URLSafeTimedSerializer:
+def _serializer(vault: Vault, purpose: str, clock: Clock) -> URLSafeTimedSerializer:
     class ClockSigner(TimestampSigner):
         def get_timestamp(self) -> int:
             return int(clock())
 
-    # itsdangerous signs with the last key.
-    derived = [_derive(key, purpose) for key in reversed(keys)]
     return URLSafeTimedSerializer(
-        derived,
+        vault.signing_keys(purpose),
         salt=f"contactsync {purpose}",
         signer=ClockSigner,
         signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
     )
-
-
-def _derive(key: str, purpose: str) -> bytes:
-    return HKDF(SHA256(), 32, salt=None, info=f"contactsync gateway {purpose}".encode()).derive(key.encode())
 
 
 def _loads(serializer: URLSafeTimedSerializer, text: str, valid_s: int) -> Any:

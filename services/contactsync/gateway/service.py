@@ -27,6 +27,7 @@ from contactsync.runtime.bus import Bus
 from contactsync.runtime.logs import get_logger
 from contactsync.runtime.metrics import Metrics, Ready, add_routes
 from contactsync.runtime.settings import Settings
+from contactsync.runtime.vault import Vault
 from contactsync_contracts import subjects
 
 SERVICE: Final = "gateway"
@@ -44,17 +45,17 @@ class Gateway:
         bus: Bus,
         settings: Settings,
         planfix: PlanfixApi,
+        vault: Vault,
         grants: Grants,
         oauth: OAuth | None,
         clock: Callable[[], float],
         metrics: Metrics,
         ready: Ready | None = None,
     ) -> None:
-        """Raises ValueError when SECRET_KEYS is empty."""
         self._bus = bus
         self._metrics = metrics
         self._ready = ready or (lambda: None if bus.connected else "NATS is not connected")
-        self._signer = Signer([key.get_secret_value() for key in settings.secret_keys], clock)
+        self._signer = Signer(vault, clock)
         self._places = places_of(settings)
         self._pages = Pages(self._places.base)
         self._planfix = planfix

@@ -1,0 +1,132 @@
+"""Words of the command line that change something: sync, set, pause, resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from contactsync.cli import FAILED, ask, cli
+from contactsync_contracts.messages import NewContactDefaults, SyncFinished, SyncProgress, SyncStarted
+
+
+@cli.command()
+@click.argument("filter_id", metavar="FILTER")
+@click.option("--wait", is_flag=True, help="Show progress to the end; exit 1 if it did not succeed.")
+def sync(filter_id: str, wait: bool) -> None:
+    """Synchronise now."""
+
+    async def question(client: Any) -> SyncFinished | None:
+        await client.status(filter_id)  # says so when there is no such filter
+        if not wait:
+            await client.sync(filter_id)
+            return None
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        ) as progress:
+            bar = Bar(progress, progress.add_task("waiting", total=None))
+            finished: SyncFinished = await client.sync_and_follow(filter_id, bar.report)
+            return finished
+
+    finished = ask(question)
+    if finished is None:
+        click.echo("requested")
+        return
+    figures = f"{finished.created} created, {finished.updated} updated, {finished.removed} removed"
+    if finished.outcome != "succeeded":
+        click.echo(f"{finished.outcome}: {finished.reason or 'no reason given'} ({figures})", err=True)
+        raise click.exceptions.Exit(FAILED)
+    click.echo(figures)
+
+
+@cli.command("set")
+@click.argument("filter_id", metavar="FILTER")
+@click.option("--two-way/--one-way", "two_way", default=None, help="Whether edits made in Google reach Planfix.")
+@click.option("--new-contact-template", type=click.IntRange(min=1), metavar="N")
+@click.option("--new-contact-group", type=click.IntRange(min=1), metavar="N")
+@click.option("--new-contact-field", "fields", multiple=True, metavar="ID=VALUE")
+@click.option("--new-contact-supervisor", metavar="owner|none|N")
+def set_(
+    filter_id: str,
+    two_way: bool | None,
+    new_contact_template: int | None,
+    new_contact_group: int | None,
+    fields: tuple[str, ...],
+    new_contact_supervisor: str | None,
+) -> None:
+    """Change a filter's settings; those not given stay."""
+    given = {
+        "template": new_contact_template,
+        "group": new_contact_group,
+        "custom_fields": dict(map(field_of, fields)) or None,
+        "supervisor": supervisor_of(new_contact_supervisor),
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if two_way is None and not changes:
+        raise click.UsageError("nothing to change: give at least one option")
+
+    async def question(client: Any) -> None:
+        new_contact = None
+        if changes:
+            before = (await client.status(filter_id)).get("new_contact") or {}
+            new_contact = NewContactDefaults.model_validate({**before, **changes})
+        await client.change(filter_id, two_way=two_way, new_contact=new_contact)
+
+    ask(question)
+    click.echo("changed")
+
+
+@cli.command()
+@click.argument("filter_id", metavar="FILTER")
+def pause(filter_id: str) -> None:
+    """Stop synchronising a filter until `resume`."""
+
+    async def question(client: Any) -> None:
+        await client.pause(filter_id)
+
+    ask(question)
+    click.echo("paused")
+
+
+@cli.command()
+@click.argument("filter_id", metavar="FILTER")
+def resume(filter_id: str) -> None:
+    """Go on with a paused filter."""
+
+    async def question(client: Any) -> str:
+        return str((await client.resume(filter_id))["state"])
+
+    click.echo(ask(question))
+
+
+class Bar:
+    """Shows the events of one run."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def report(self, event: SyncStarted | SyncProgress) -> None:
+        if isinstance(event, SyncProgress):
+            self._progress.update(self._task, completed=event.done, total=event.total)
+        self._progress.update(self._task, description="synchronising")
+
+
+def field_of(text: str) -> tuple[str, str]:
+    number, equals, value = text.partition("=")
+    if not equals or not (number.isascii() and number.isdigit()):
+        raise click.BadParameter("must be ID=VALUE, e.g. 10=Google", param_hint="--new-contact-field")
+    return number, value
+
+
+def supervisor_of(text: str | None) -> str | None:
+    if text is None or text in ("owner", "none") or (text.isascii() and text.isdigit()):
+        return text
+    raise click.BadParameter("must be owner, none or an employee's number", param_hint="--new-contact-supervisor")

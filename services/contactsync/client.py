@@ -1,0 +1,198 @@
+"""What the command line asks of running services over NATS, and what it tells them.
+
+Questions go to `contacts.v1.query.<verb>`, requests and commands into a filter's mailbox, events come back.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Final, Literal
+
+import anyio
+import orjson
+
+from contactsync.runtime.bus import Bus, NoAnswer, NotProvisioned, Refused, Transient
+from contactsync.runtime.nats_bus import NatsBus
+from contactsync_contracts import subjects
+from contactsync_contracts.messages import (
+    MESSAGES,
+    ChangeSettings,
+    Model,
+    NewContactDefaults,
+    Pause,
+    Resume,
+    SyncFinished,
+    SyncProgress,
+    SyncRequest,
+    SyncStarted,
+    type_of,
+)
+
+Json = dict[str, Any]
+
+QUERY_WAIT_S: Final = 10.0
+LINK_WAIT_S: Final = 60.0
+"""A link is checked with Planfix, whose quota may make it wait."""
+COMMAND_WAIT_S: Final = 15.0
+LOOK_EVERY_S: Final = 0.2
+PAGE: Final = 1000
+
+
+class NotReachable(Exception):  # noqa: N818
+    """Nobody answers; the text says what to do."""
+
+
+class Declined(Exception):  # noqa: N818
+    """A service refused; the text is its reason."""
+
+
+class Client:
+    """Raises NotReachable and Declined."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    @property
+    def bus(self) -> Bus:
+        return self._bus
+
+    async def filters(self) -> list[Json]:
+        """The status of every synchronised filter."""
+        found: list[Json] = (await self._ask("filters", {}))["filters"]
+        return found
+
+    async def status(self, filter_id: str) -> Json:
+        return await self._ask("status", {"filter_id": filter_id})
+
+    async def contacts(self, filter_id: str, state: str | None) -> list[Json]:
+        """All contacts of the filter (in that state), page after page; people without a contact come first."""
+        found: list[Json] = []
+        question: Json = {"filter_id": filter_id, "state": state, "limit": PAGE}
+        while True:
+            page: list[Json] = (await self._ask("contacts", question))["contacts"]
+            found += page
+            if len(page) < PAGE or not page[-1]["contact"]:
+                return found
+            question = {**question, "after": page[-1]["contact"]}
+
+    async def planfix_filters(self) -> list[Json]:
+        found: list[Json] = (await self._ask("planfix_filters", {}, LINK_WAIT_S))["filters"]
+        return found
+
+    async def link(self, filter_id: str, user: int | None, *, relink: bool) -> Json:
+        return await self._ask("link", {"filter_id": filter_id, "user": user, "relink": relink}, LINK_WAIT_S)
+
+    async def sync(self, filter_id: str) -> str:
+        """Ask for a sync; the request's id."""
+        request = SyncRequest(request_id=uuid.uuid4().hex, filter_id=filter_id, reason="command line")
+        await self._publish(request, filter_id, "sync", request.request_id)
+        return request.request_id
+
+    async def sync_and_follow(
+        self, filter_id: str, report: Callable[[SyncStarted | SyncProgress], None]
+    ) -> SyncFinished:
+        """Ask for a sync and wait for its end; `report` hears what happens before."""
+        start = await self._events_from_now()
+        request_id = await self.sync(filter_id)
+        run_id: str | None = None
+        async with aclosing(self._events(filter_id, start)) as events:
+            async for event in events:
+                match event:
+                    case SyncStarted() if event.request_id == request_id:
+                        run_id = event.run_id
+                        report(event)
+                    case SyncProgress() if event.run_id == run_id:
+                        report(event)
+                    case SyncFinished() if event.request_id == request_id or event.run_id == run_id:
+                        return event
+                    case _:
+                        pass
+        raise NotReachable("the events ended")
+
+    async def change(
+        self, filter_id: str, *, two_way: bool | None = None, new_contact: NewContactDefaults | None = None
+    ) -> Json:
+        """Change settings; the status that shows it."""
+        await self.status(filter_id)
+        command = ChangeSettings(
+            request_id=uuid.uuid4().hex, filter_id=filter_id, two_way=two_way, new_contact=new_contact
+        )
+        wanted = None if new_contact is None else new_contact.model_dump(mode="json")
+
+        def shown(status: Json) -> bool:
+            return (two_way is None or status["two_way"] == two_way) and (
+                wanted is None or status.get("new_contact", wanted) == wanted
+            )
+
+        return await self._command(command, filter_id, command.request_id, shown)
+
+    async def pause(self, filter_id: str) -> Json:
+        await self.status(filter_id)
+        command = Pause(request_id=uuid.uuid4().hex, filter_id=filter_id)
+        return await self._command(command, filter_id, command.request_id, lambda now: now["state"] == "paused")
+
+    async def resume(self, filter_id: str) -> Json:
+        await self.status(filter_id)
+        command = Resume(request_id=uuid.uuid4().hex, filter_id=filter_id)
+        return await self._command(command, filter_id, command.request_id, lambda now: now["state"] != "paused")
+
+    async def _command(self, command: Model, filter_id: str, request_id: str, shown: Callable[[Json], bool]) -> Json:
+        await self._publish(command, filter_id, "command", request_id)
+        for _ in range(round(COMMAND_WAIT_S / LOOK_EVERY_S)):
+            if shown(status := await self.status(filter_id)):
+                return status
+            await anyio.sleep(LOOK_EVERY_S)
+        raise NotReachable(
+            "the command is kept and will be carried out, but the reconciler has not done it yet: is it running?"
+        )
+
+    async def _publish(self, message: Model, filter_id: str, kind: str, request_id: str) -> None:
+        try:
+            await self._bus.publish(
+                subjects.mailbox(filter_id, kind),
+                message.model_dump_json().encode(),
+                msg_id=f"{subjects.token(filter_id)}.{kind}.{request_id}",
+                type_=type_of(message),
+                deadline_s=QUERY_WAIT_S,
+            )
+        except NotProvisioned as error:
+            raise NotReachable("NATS has no streams yet: run `contactsync provision`") from error
+        except Transient as error:
+            raise NotReachable("NATS does not take the request: try again") from error
+
+    async def _ask(self, verb: str, question: Json, wait_s: float = QUERY_WAIT_S) -> Json:
+        try:
+            answer = await self._bus.request(subjects.query(verb), orjson.dumps(question), timeout_s=wait_s)
+        except Refused as error:
+            raise Declined(str(error)) from error
+        except NoAnswer as error:
+            service = "gateway" if verb in ("link", "planfix_filters") else "reconciler"
+            raise NotReachable(
+                f"nobody answers: is the {service} running (`contactsync run {service}` or `contactsync up`)?"
+            ) from error
+        except Transient as error:
+            raise NotReachable("NATS does not answer: try again") from error
+        found: Json = json.loads(answer)
+        return found
+
+    async def _events_from_now(self) -> int | Literal["all"]:
+        """A position that misses nothing of what is published after this call."""
+        if isinstance(self._bus, NatsBus):
+            try:
+                info = await self._bus.link.api("STREAM.INFO.EVENTS")
+            except NotProvisioned as error:
+                raise NotReachable("NATS has no streams yet: run `contactsync provision`") from error
+            except Transient as error:
+                raise NotReachable("NATS does not answer: try again") from error
+            return int(info["state"]["last_seq"]) + 1
+        return "all"
+
+    async def _events(self, filter_id: str, start: int | Literal["all"]) -> AsyncGenerator[Model, None]:
+        async with aclosing(self._bus.events(subjects.event(filter_id), start=start)) as events:
+            async for event in events:
+                kind = MESSAGES.get(event.headers.get("Contactsync-Type", ""))
+                if kind is not None:
+                    yield kind.model_validate_json(event.data)
