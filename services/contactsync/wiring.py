@@ -30,7 +30,9 @@ from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.nats_link import LinkSettings
 from contactsync.runtime.ownership import (
     GOOGLE_WATCHER,
+    PLANFIX_WATCHER,
     RECONCILER,
+    WRITER,
     Component,
     ComponentSpec,
 )
