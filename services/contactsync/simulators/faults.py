@@ -26,7 +26,8 @@ class Fault:
     """One rule. ``path`` is searched (regular expression) in the decoded path.
 
     ``times`` requests are hit, after the first ``skip`` matching ones passed; None is for ever. ``status`` and
-    ``body`` belong to `status` and `status_after`, ``seconds`` to `delay`, ``keep`` to `short_page` (None: half).
+    ``body`` belong to `status` and `status_after`, ``seconds`` to `delay`, ``keep`` to `short_page` (None: half);
+    ``honest``: the totals of a cut list still tell the truth.
 
     ==================  =========================================================================
     `lost_answer`       the request takes effect, then the connection is cut
@@ -53,6 +54,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     keep: int | None = None
+    honest: bool = False
     hits: int = 0
 
     def __post_init__(self) -> None:
