@@ -178,8 +178,8 @@ class PlanfixWatcher:
                 await dead_letter(self._bus, SERVICE, None, delivery, reason)
                 continue
             jobs.append(_Job(delivery.stream_seq, look))
-        for at in range(0, len(jobs), COMMIT_MAX):
-            await self._bus.commit(fence, [_put(job) for job in jobs[at : at + COMMIT_MAX]])
+        for at in range(0, len(jobs), COMMIT_MAX - 1):
+            await self._bus.commit(fence, [_put(job) for job in jobs[at : at + COMMIT_MAX - 1]])
         self._jobs |= {job.seq: job for job in jobs}
 
     # ---- the line
@@ -321,8 +321,8 @@ class PlanfixWatcher:
 
     async def _answered(self, seqs: Sequence[int], fence: Fence) -> None:
         keys = [f"{LOOK_PREFIX}{seq}" for seq in seqs]
-        for at in range(0, len(keys), COMMIT_MAX):
-            await self._bus.commit(fence, [Put(key, None) for key in keys[at : at + COMMIT_MAX]])
+        for at in range(0, len(keys), COMMIT_MAX - 1):
+            await self._bus.commit(fence, [Put(key, None) for key in keys[at : at + COMMIT_MAX - 1]])
         for seq in seqs:
             self._jobs.pop(seq, None)
 
