@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import anyio
@@ -311,15 +312,10 @@ class GooglePeople:
         body = labels.update_body(label, name, stamp, self._config.planfix_account)
         if body is None:
             return label
-        return self._label(
-            await self._write(
-                "update_label",
-                self._api.contactGroups.update,
-                cls,
-                json=body,
-                resourceName=label.resource,
-            )
+        answer = await self._write(
+            "update_label", self._api.contactGroups.update, cls, json=body, resourceName=label.resource
         )
+        return replace(self._label(answer), members=label.members)
 
     def _label(self, json: Json) -> Label:
         label = labels.to_label(json, self._config.planfix_account)

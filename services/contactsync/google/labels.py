@@ -12,7 +12,7 @@ from contactsync.google.port import Json, Label
 from contactsync.google.reading import STAMP_KEY
 
 READ_FIELDS: Final = "clientData,groupType,memberCount,metadata,name"
-CREATE_READ_FIELDS: Final = "clientData,groupType,metadata,name"
+WRITE_READ_FIELDS: Final = "clientData,groupType,metadata,name"
 """memberCount is no valid field of the answer to a create (discovery, CreateContactGroupRequest)."""
 
 
@@ -44,7 +44,7 @@ def is_deleted(json: Mapping[str, Any]) -> bool:
 def create_body(name: str, stamp: str, planfix_account: str) -> Json:
     return {
         "contactGroup": {"name": name, "clientData": [_entry(stamp, planfix_account)]},
-        "readGroupFields": CREATE_READ_FIELDS,
+        "readGroupFields": WRITE_READ_FIELDS,
     }
 
 
@@ -61,7 +61,7 @@ def update_body(label: Label, name: str | None, stamp: str | None, planfix_accou
     if not mask:
         return None
     group["name"] = label.name if name is None else name
-    return {"contactGroup": group, "updateGroupFields": ",".join(mask), "readGroupFields": READ_FIELDS}
+    return {"contactGroup": group, "updateGroupFields": ",".join(mask), "readGroupFields": WRITE_READ_FIELDS}
 
 
 def _entry(stamp: str, planfix_account: str) -> Json:
