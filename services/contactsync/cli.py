@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 import click
 
 from contactsync.runtime.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from contactsync.client import Client
 
 FAILED: Final = 1
 BAD_SETTINGS: Final = 2
@@ -89,44 +91,39 @@ def runtime_file(settings: Settings) -> Path:
     return settings.data_dir / "runtime.json"
 
 
-@asynccontextmanager
-async def client_of(settings: Settings) -> AsyncIterator[Any]:
-    """A `Client` connected to NATS. Raises NotReachable when no server answers in time."""
+def ask(question: Callable[[Client], Awaitable[T]]) -> T:
+    """Run `question(client)` on a connection to NATS. Raises NotReachable when no server answers in time."""
+    return anyio.run(partial(_ask, settings_now(), question))
+
+
+async def _ask(settings: Settings, question: Callable[[Client], Awaitable[T]]) -> T:
     from contactsync.client import Client, NotReachable
     from contactsync.runtime.nats_bus import connect
     from contactsync.wiring import link_settings
 
     url = nats_url(settings)
     heard: list[str] = []
+    answers: list[T] = []
+    failures: list[Exception] = []
     with anyio.CancelScope(deadline=anyio.current_time() + CONNECT_S) as waiting:
         async with connect(
             link_settings(settings, url, "contactsync-cli"), lambda _, text: heard.append(text)
         ) as bus:
             waiting.deadline = math.inf
-            yield Client(bus)
+            try:
+                answers.append(await question(Client(bus)))
+            except Exception as error:  # or the connection's task group would wrap it
+                failures.append(error)
     if waiting.cancelled_caught:
         why = f" ({heard[-1]})" if heard else ""
         raise NotReachable(f"NATS at {url} does not answer{why}: is it running, is CONTACTSYNC_NATS_URL right?")
-
-
-def ask(question: Callable[[Any], Awaitable[T]]) -> T:
-    """Run `question(client)` to its end."""
-    settings = settings_now()
-
-    async def main() -> T:
-        async with client_of(settings) as client:
-            return await question(client)
-        raise AssertionError("unreachable")
-
-    return anyio.run(main)
+    if failures:
+        raise failures[0]
+    return answers[0]
 
 
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def on_terminal() -> bool:
-    return sys.stdout.isatty()
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from contactsync.cli import FAILED, ask, cli
 from contactsync_contracts.messages import NewContactDefaults, SyncFinished, SyncProgress, SyncStarted
 
+if TYPE_CHECKING:
+    from contactsync.client import Client
+
 
 @cli.command()
 @click.argument("filter_id", metavar="FILTER")
@@ -18,7 +21,7 @@ from contactsync_contracts.messages import NewContactDefaults, SyncFinished, Syn
 def sync(filter_id: str, wait: bool) -> None:
     """Synchronise now."""
 
-    async def question(client: Any) -> SyncFinished | None:
+    async def question(client: Client) -> SyncFinished | None:
         await client.status(filter_id)  # says so when there is no such filter
         if not wait:
             await client.sync(filter_id)
@@ -72,7 +75,7 @@ def set_(
     if two_way is None and not changes:
         raise click.UsageError("nothing to change: give at least one option")
 
-    async def question(client: Any) -> None:
+    async def question(client: Client) -> None:
         new_contact = None
         if changes:
             before = (await client.status(filter_id)).get("new_contact") or {}
@@ -88,7 +91,7 @@ def set_(
 def pause(filter_id: str) -> None:
     """Stop synchronising a filter until `resume`."""
 
-    async def question(client: Any) -> None:
+    async def question(client: Client) -> None:
         await client.pause(filter_id)
 
     ask(question)
@@ -100,7 +103,7 @@ def pause(filter_id: str) -> None:
 def resume(filter_id: str) -> None:
     """Go on with a paused filter."""
 
-    async def question(client: Any) -> str:
+    async def question(client: Client) -> str:
         return str((await client.resume(filter_id))["state"])
 
     click.echo(ask(question))

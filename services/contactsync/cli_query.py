@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -14,6 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from contactsync.cli import FAILED, NOT_REACHABLE, ask, cli, print_json, settings_now
+
+if TYPE_CHECKING:
+    from contactsync.client import Client
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON.")
 
@@ -37,7 +40,7 @@ STATUS_COLUMNS = (
 def filters(json_: bool) -> None:
     """What Planfix lists, and what of it is synchronised."""
 
-    async def question(client: Any) -> list[dict[str, Any]]:
+    async def question(client: Client) -> list[dict[str, Any]]:
         return merged(await client.planfix_filters(), await client.filters())
 
     found = ask(question)
@@ -56,7 +59,7 @@ def filters(json_: bool) -> None:
 def status(filter_id: str | None, json_: bool) -> None:
     """How far the synchronisation is."""
 
-    async def question(client: Any) -> Any:
+    async def question(client: Client) -> Any:
         return await client.filters() if filter_id is None else await client.status(filter_id)
 
     found = ask(question)
@@ -95,7 +98,7 @@ def contacts(filter_id: str, state: str | None, json_: bool) -> None:
     if state is not None and state not in set(ContactState):
         raise click.BadParameter(f"one of {', '.join(ContactState)}", param_hint="--state")
 
-    async def question(client: Any) -> list[dict[str, Any]]:
+    async def question(client: Client) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await client.contacts(filter_id, state)
         return found
 
@@ -114,7 +117,7 @@ def contacts(filter_id: str, state: str | None, json_: bool) -> None:
 def link(filter_id: str, user: int | None, relink: bool) -> None:
     """Print a signed activation link, good for seven days and for one activation."""
 
-    async def question(client: Any) -> str:
+    async def question(client: Client) -> str:
         return str((await client.link(filter_id, user, relink=relink))["url"])
 
     click.echo(ask(question))

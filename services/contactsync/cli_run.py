@@ -11,15 +11,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import click
 from anyio.abc import TaskStatus
 from pydantic import SecretStr
 
-from contactsync.cli import FAILED, cli, client_of, runtime_file, settings_now
+from contactsync.cli import FAILED, ask, cli, runtime_file, settings_now
 from contactsync.runtime.settings import Settings, split_bind
+
+if TYPE_CHECKING:
+    from contactsync.client import Client
 
 ALL = ("planfix-watcher", "google-watcher", "reconciler", "writer", "gateway")
 
@@ -57,15 +60,11 @@ def provision(replicas: int) -> None:
     from contactsync.runtime.provision import PartitionsDiffer
     from contactsync.runtime.provision import provision as make
 
-    settings = settings_now()
-
-    async def main() -> list[str]:
-        async with client_of(settings) as client:
-            return await make(client.bus.link, replicas)
-        raise AssertionError("unreachable")
+    async def question(client: Client) -> list[str]:
+        return await make(client.nats.link, replicas)
 
     try:
-        done = anyio.run(main)
+        done = ask(question)
     except PartitionsDiffer as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(FAILED) from error

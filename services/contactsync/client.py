@@ -56,7 +56,9 @@ class Client:
         self._bus = bus
 
     @property
-    def bus(self) -> Bus:
+    def nats(self) -> NatsBus:
+        """The connection itself, for provisioning."""
+        assert isinstance(self._bus, NatsBus)
         return self._bus
 
     async def filters(self) -> list[Json]:

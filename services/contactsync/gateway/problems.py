@@ -10,6 +10,7 @@ class Problem(StrEnum):
     """The value names the text in `texts.py`."""
 
     NO_PAGE = "no_page"
+    BROKEN = "broken"
     LINK_FORGED = "link_forged"
     LINK_EXPIRED = "link_expired"
     LINK_USED = "link_used"
@@ -44,6 +45,7 @@ class Problem(StrEnum):
 
 _STATUS: Final = {
     Problem.NO_PAGE: 404,
+    Problem.BROKEN: 500,
     Problem.LINK_FORGED: 404,
     Problem.LINK_EXPIRED: 410,
     Problem.LINK_USED: 410,

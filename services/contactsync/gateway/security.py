@@ -60,5 +60,16 @@ def middlewares(pages: Pages, *, https: bool) -> list[Middleware]:
         except BusError as error:
             log.warning("request failed: NATS does not answer", kind=type(error).__name__)
             return pages.problem(request, Refusal(Problem.NATS_DOWN))
+        except web.HTTPException:
+            raise
+        except Exception:
+            log.exception("request failed", route=_route(request))
+            return pages.problem(request, Refusal(Problem.BROKEN))
 
     return [with_headers, with_pages]
+
+
+def _route(request: web.Request) -> str:
+    """The pattern, not the path: that may be a signed link."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else ""

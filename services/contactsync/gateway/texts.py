@@ -26,6 +26,14 @@ PROBLEMS: Final[Mapping[Problem, Mapping[Language, Text]]] = {
         "en": Text("There is no such page", "Check the address, or ask for a new link."),
         "ru": Text("Такой страницы нет", "Проверьте адрес или попросите новую ссылку."),
     },
+    Problem.BROKEN: {
+        "en": Text(
+            "Something went wrong here", "Try again; if it stays, tell your administrator."
+        ),
+        "ru": Text(
+            "Что-то пошло не так", "Попробуйте снова; если не поможет, сообщите администратору."
+        ),
+    },
     Problem.LINK_FORGED: {
         "en": Text(
             "This link is damaged",
