@@ -775,7 +775,7 @@ class Machine:
         """After a take-over: what was under way is said again; it is once-only by its revision."""
         reopened, self._open_at_start = self._open_at_start, []
         record = self._record
-        self._wishes.label = any(link.asked == "label" for link in reopened)
+        self._wishes.label |= any(link.asked == "label" for link in reopened)
         if record.label_pending:
             self._wishes.ensure_label = True
         waits = record.run.waits if record.run is not None else ()
@@ -784,6 +784,11 @@ class Machine:
             self._wishes.google_listing = run_id
         if record.phase == "planfix" or ("planfix" in waits and record.phase == "done"):
             self._wishes.planfix_listing = run_id
+        for link in reopened:
+            if self._links.get(link.contact) is not None:
+                # This step has read it, too: what is under way after the decision counts as new.
+                self._loaded[link.contact] = _NOTHING
+                self._touched.add(link.contact)
         return [
             Begun(link, write=link.pending is not None, ask=bool(link.asked))
             for link in reopened
