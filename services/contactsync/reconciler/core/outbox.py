@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TypeVar
 
 from contactsync.hashing import Hasher
@@ -106,8 +107,13 @@ class Outbox:
                 yield from self._cut(record, target, part[:half], content)
                 yield from self._cut(record, target, part[half:], content)
                 continue
-            first: str = getattr(part[0], "mutation_id")  # noqa: B009
-            yield Outgoing(subjects.mutate(target), f"{record.filter_id}.mutate.{first}.{self._epoch}", message, data)
+            yield Outgoing(subjects.mutate(target), self._mutate_id(record, target, part), message, data)
+
+    def _mutate_id(self, record: FilterRecord, target: str, part: Sequence[object]) -> str:
+        """Of all mutations in the message: one that holds more than an earlier one of this epoch is not its copy."""
+        names = "\n".join([target, *(str(getattr(item, "mutation_id")) for item in part)])  # noqa: B009
+        digest = blake2b(names.encode(), digest_size=12).hexdigest()
+        return f"{record.filter_id}.mutate.{digest}.{self._epoch}"
 
     def _create(self, arrival: Arrival, record: FilterRecord) -> PlanfixMutation:
         return PlanfixMutation(
