@@ -1,8 +1,8 @@
 """Planfix as a target: compare, ask who may edit, write one by one, read back, settle.
 
 All filters share it. The order of every outcome is: answer of Planfix -> fenced commit -> Settled published ->
-return, which acknowledges. Contacts that were written are looked at again for every other filter that holds them. What is
-compared is in `planfix_batch.py`, new contacts in `planfix_creates.py`.
+return, which acknowledges. Contacts that were written are looked at again for every other filter that holds
+them. What is compared is in `planfix_batch.py`, new contacts in `planfix_creates.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,313 @@
+"""The writer on Planfix: the real client against the simulated account, over a real socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from contactsync.planfix.client import PlanfixRest
+from contactsync.planfix.mapping import MappingConfig
+from contactsync.simulators.wire import Request
+from contactsync_contracts.contact import Contact, Element
+from contactsync_contracts.messages import LookPlanfix, Mutate, Outcome, PlanfixContact, PlanfixMutation
+from simulated_planfix import Account
+from writer_world import Clock, Crash, DyingBus, World
+
+
+class NoLimit:
+    """A quota that gives every permit at once."""
+
+    async def acquire(self, _cls: object) -> NoLimit:
+        return self
+
+    async def told(self, left: int) -> None: ...
+
+    async def penalise(self, pause_s: float) -> None: ...
+
+    def sent(self) -> None: ...
+
+    def dropped(self) -> None: ...
+
+
+class SimulatorClock(Clock):
+    """The world's clock is the simulated account's."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    @property
+    def now(self) -> float:
+        return self._account.clock.now_s
+
+    @now.setter
+    def now(self, value: float) -> None:
+        self._account.clock.now_s = value
+
+
+class Office:
+    """An account with a filter's owner, and a writer that writes to it. `lose`: (method, path) of requests whose
+    answer is lost after they took effect; `cut`: of those that never arrive."""
+
+    def __init__(self, **options: Any) -> None:
+        self.account = Account(**options)
+        self.planfix = self.account.planfix
+        self.owner = self.planfix.add_employee("Owner", email="owner@example.com")
+        self.lose: list[tuple[str, str]] = []
+        self.cut: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, str]] = []
+        self.world: World
+
+    async def answer(self, request: web.Request) -> web.Response:
+        line = (request.method, request.path.removeprefix("/rest/"))
+        self.asked.append(line)
+        body = await request.read()
+        if line in self.cut:
+            self.cut.remove(line)
+            assert request.transport is not None
+            request.transport.abort()
+            raise web.HTTPInternalServerError
+        query = {key: request.query.getall(key) for key in request.query}
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        told = self.planfix.handle(Request(request.method, request.path, query, headers, body))
+        if line in self.lose:
+            self.lose.remove(line)
+            assert request.transport is not None
+            request.transport.abort()
+            raise web.HTTPInternalServerError
+        return web.Response(status=told.status, body=told.body, headers=dict(told.headers))
+
+    def writes(self) -> list[tuple[str, str]]:
+        return [line for line in self.asked if line[0] == "POST" and line[1] not in ("contact/list", "user/list")]
+
+    def read(self, contact: int, field: str) -> Any:
+        return self.account.read(contact, field)[field]
+
+    def put(self, *mutations: PlanfixMutation, filter_id: str = "1") -> None:
+        self.world.put(Mutate(filter_id=filter_id, target="planfix", epoch=1, planfix=mutations))
+
+    def update(self, contact: int, fields: Contact, expected: Contact, revision: int = 1) -> PlanfixMutation:
+        return PlanfixMutation(
+            contact=contact,
+            mutation_id=f"p-{contact}-{revision}",
+            revision=revision,
+            op="update",
+            fields=fields,
+            expected=expected,
+            owner=self.owner,
+        )
+
+    def create(self, marker: str, fields: Contact) -> PlanfixMutation:
+        return PlanfixMutation(
+            arrival=f"arrival-{marker}",
+            mutation_id=f"c-{marker}",
+            revision=1,
+            op="create",
+            fields=fields,
+            owner=self.owner,
+            marker=marker,
+        )
+
+    def marked(self, marker: str) -> list[int]:
+        listed = self.account.call("POST", "/contact/list", {"fields": "id,sourceObjectId"})[1]["contacts"]
+        return [row["id"] for row in listed if row.get("sourceObjectId") == marker]
+
+    def looks(self) -> list[LookPlanfix]:
+        stored = self.world.server.streams["LOOK"].messages.values()
+        return [LookPlanfix.model_validate_json(message.data) for message in stored]
+
+    def answered(self, mutation_id: str) -> PlanfixContact:
+        contact = self.world.item(mutation_id).planfix
+        assert contact is not None
+        return contact
+
+
+@asynccontextmanager
+async def office(**options: Any) -> AsyncIterator[Office]:
+    place = Office(**options)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", place.answer)
+    async with (
+        TestServer(app) as server,
+        PlanfixRest(
+            str(server.make_url("/rest")),
+            "simulated-planfix-token",
+            quota=NoLimit(),
+            config=MappingConfig(region="US"),
+            clock=place.account.clock,
+        ) as client,
+    ):
+        place.world = World("planfix", client, clock=SimulatorClock(place.account))
+        await place.world.start()
+        yield place
+
+
+async def test_a_change_is_written_read_back_and_looked_at_for_the_other_filters() -> None:
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann", "lastname": "Bell"})
+        place.put(place.update(number, {"given": "Anna"}, {"given": "Ann"}))
+        await place.world.run()
+        assert place.read(number, "name") == "Anna"
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.DONE
+        assert place.answered(f"p-{number}-1").fields["given"] == "Anna"
+        (look,) = place.looks()
+        assert (look.what, look.contacts, look.filter_id) == ("contacts", (number,), "")
+
+
+async def test_a_contact_that_changed_meanwhile_settles_as_stale_and_is_not_written() -> None:
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Human"})
+        place.put(place.update(number, {"given": "Anna"}, {"given": "Ann"}))
+        await place.world.run()
+        assert place.writes() == []
+        assert place.world.item(f"p-{number}-1").outcome is Outcome.STALE
+        assert place.answered(f"p-{number}-1").fields["given"] == "Human"
+        assert place.looks() == []
+
+
+async def test_a_contact_that_the_owner_may_not_edit_is_read_only() -> None:
+    async with office() as place:
+        locked, *free = [place.planfix.add_contact({"name": f"N{n}"}) for n in range(4)]
+        place.planfix.set_editable(place.owner, None, True)
+        place.planfix.set_editable(place.owner, [locked], False)
+        place.put(*(place.update(n, {"given": "New"}, {}) for n in (locked, *free)))
+        await place.world.run()
+        assert place.world.item(f"p-{locked}-1").outcome is Outcome.READ_ONLY
+        assert place.read(locked, "name") == "N0"
+        assert [place.read(n, "name") for n in free] == ["New"] * 3
+
+
+async def test_without_proof_nothing_is_concluded_and_nothing_written() -> None:
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann"})
+        place.planfix.set_editable(place.owner, None, False)
+        place.put(place.update(number, {"given": "Anna"}, {}))
+        await place.world.run()
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.REFUSED
+        assert "could not confirm" in item.reason
+        assert place.read(number, "name") == "Ann"
+
+
+async def test_a_trashed_contact_settles_as_gone() -> None:
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann"})
+        place.planfix.trash_contact(number)
+        place.put(place.update(number, {"given": "Anna"}, {}))
+        await place.world.run()
+        assert place.world.item(f"p-{number}-1").outcome is Outcome.GONE
+
+
+async def test_a_settled_revision_is_not_written_again() -> None:
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann"})
+        place.put(place.update(number, {"given": "Anna"}, {}))
+        await place.world.run()
+        place.planfix.edit_contact(number, {"name": "Human"})
+        await place.world.start()
+        place.put(place.update(number, {"given": "Anna"}, {}))
+        await place.world.run()
+        assert place.read(number, "name") == "Human"
+        assert len(place.writes()) == 1
+        assert place.world.item(f"p-{number}-1").outcome is Outcome.DONE
+
+
+async def test_a_queued_change_is_done_when_it_reads_back() -> None:
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann"})
+        place.planfix.queue_next_updates(1)
+        place.put(place.update(number, {"given": "Anna"}, {}))
+        await place.world.run()
+        assert place.world.item(f"p-{number}-1").outcome is Outcome.DONE
+        assert place.answered(f"p-{number}-1").fields["given"] == "Anna"
+        assert len(place.writes()) == 1
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_lost_answer_to_an_update_is_decided_by_reading_back(arrives: bool) -> None:
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann"})
+        (place.lose if arrives else place.cut).append(("POST", f"contact/{number}"))
+        place.put(place.update(number, {"given": "Anna"}, {"given": "Ann"}))
+        await place.world.run()
+        assert place.read(number, "name") == "Anna"
+        assert place.world.item(f"p-{number}-1").outcome is Outcome.DONE
+        assert len(place.writes()) == (1 if arrives else 2)
+
+
+async def test_an_email_that_planfix_ignores_is_refused_by_name() -> None:
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann", "email": "ann@example.com"})
+        emails = tuple(Element(key=f"{one}@example.com", value=f"{one}@example.com") for one in ("ann", "other"))
+        place.put(place.update(number, {"emails": emails, "notes": "x"}, {}))
+        await place.world.run()
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.DONE
+        assert item.refused.keys() == {"emails"}
+        assert place.read(number, "description") == "x"
+
+
+async def test_a_taken_email_is_left_out_and_the_rest_is_written() -> None:
+    async with office() as place:
+        place.planfix.add_contact({"name": "First", "email": "taken@example.com"})
+        number = place.planfix.add_contact({"name": "Ann"})
+        emails = (Element(key="taken@example.com", value="taken@example.com"),)
+        place.put(place.update(number, {"emails": emails, "notes": "x"}, {}))
+        place.put(place.create("m1", {"given": "Cid", "emails": emails}))
+        await place.world.run()
+        for mutation_id in (f"p-{number}-1", "c-m1"):
+            item = place.world.item(mutation_id)
+            assert item.outcome is Outcome.DONE
+            assert item.refused.keys() == {"emails"}
+        assert place.read(number, "description") == "x"
+        assert len(place.marked("m1")) == 1
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_lost_answer_to_a_create_makes_one_contact(arrives: bool) -> None:
+    async with office() as place:
+        (place.lose if arrives else place.cut).append(("POST", "contact/"))
+        place.put(place.create("m1", {"given": "Ann", "family": "Bell"}))
+        await place.world.run()
+        (number,) = place.marked("m1")
+        item = place.world.item("c-m1")
+        assert (item.outcome, item.contact, item.arrival) == (Outcome.DONE, number, "arrival-m1")
+        assert not [key for key in place.world.server.values if ".intent." in key]
+
+
+async def test_a_replayed_create_is_answered_from_state() -> None:
+    async with office() as place:
+        place.put(place.create("m1", {"given": "Ann"}))
+        await place.world.run()
+        await place.world.start()
+        place.put(place.create("m1", {"given": "Ann"}))
+        await place.world.run()
+        assert len(place.marked("m1")) == 1
+        assert place.world.item("c-m1").contact == place.marked("m1")[0]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it took effect", "after it took effect"])
+async def test_killed_at_every_operation_on_the_bus_nothing_is_made_twice(after: bool) -> None:
+    died = 0
+    for operations in range(50):
+        async with office() as place:
+            number = place.planfix.add_contact({"name": "Ann"})
+            place.put(place.update(number, {"given": "Anna"}, {"given": "Ann"}))
+            place.put(place.create("m1", {"given": "Bob"}))
+            try:
+                await place.world.start(DyingBus(place.world.bus, operations, after=after))
+                await place.world.run()
+                break
+            except Crash:
+                died += 1
+            await place.world.start()
+            await place.world.run()
+            assert len(place.marked("m1")) == 1
+            assert place.read(number, "name") == "Anna"
+            assert {place.world.item(one).outcome for one in (f"p-{number}-1", "c-m1")} == {Outcome.DONE}
+    assert died > 5
