@@ -178,8 +178,9 @@ class GoogleWatcher:
         due = now >= watch.next_poll
         if due and not account.filters and not listings:
             await reading.load_filters()
-        # An account without a label has nobody to tell: not a request is spent on it.
-        due = due and bool(account.filters)
+        # An account without a label has nobody to tell: not a request is spent on it. Whoever looks for a partner
+        # gets what is known up to now, not up to the last time that somebody was to be told.
+        due = (due and bool(account.filters)) or (index_asked and now - account.seen_at >= self._poll_s)
         read = next_read(
             account.cursor,
             now=now,

@@ -169,15 +169,15 @@ class PlanfixWatcher:
     async def _take_in(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
         jobs: list[_Job] = []
         for delivery in deliveries:
-            if delivery.stream_seq in self._jobs:
-                continue
             try:
                 look = LookPlanfix.model_validate_json(delivery.data)
             except ValidationError as error:
                 reason = "; ".join(f"{item['loc']}: {item['type']}" for item in error.errors()[:5])
                 await dead_letter(self._bus, SERVICE, None, delivery, reason)
                 continue
-            jobs.append(_Job(delivery.stream_seq, look))
+            known = self._jobs.get(delivery.stream_seq)
+            if known is None or known.look != look:
+                jobs.append(_Job(delivery.stream_seq, look))
         for at in range(0, len(jobs), COMMIT_MAX - 1):
             await self._bus.commit(fence, [_put(job) for job in jobs[at : at + COMMIT_MAX - 1]])
         self._jobs |= {job.seq: job for job in jobs}
