@@ -20,7 +20,8 @@ Ask = Literal["", "match", "person", "label", "membership"]
 @dataclass(frozen=True, slots=True)
 class Pending:
     """The mutation under way. `target`, `source` and `before` hold just the fields written: what was asked for,
-    and both sides' values when it was decided (the bases advance from them, `merge.advance`)."""
+    and both sides' values when it was decided (the bases advance from them, `merge.advance`). `etag`: the person's
+    then; one observed later must not excuse a write that was decided without it."""
 
     side: Side
     op: Literal["ensure", "update", "adopt", "remove"]
@@ -30,6 +31,7 @@ class Pending:
     source: Contact
     before: Contact
     at: float
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ def _pending_to_json(pending: Pending) -> dict[str, Any]:
         "source": contact_to_json(pending.source),
         "before": contact_to_json(pending.before),
         "at": pending.at,
+        "etag": pending.etag,
     }
 
 
@@ -204,6 +207,7 @@ def _pending_from_json(stored: dict[str, Any]) -> Pending:
         source=contact_from_json(stored["source"]),
         before=contact_from_json(stored["before"]),
         at=stored["at"],
+        etag=stored.get("etag", ""),
     )
 
 

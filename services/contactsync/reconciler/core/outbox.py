@@ -232,7 +232,7 @@ def _google_mutation(link: Link) -> GoogleMutation:
         fields=pending.target,
         is_company=link.is_company,
         resource=link.resource,
-        etag=link.etag,
+        etag=pending.etag or link.etag,
         raw=link.raw,
         base_planfix=link.base_planfix if leaving else None,
         base_google=link.base_google if leaving else None,

@@ -159,5 +159,6 @@ def _begin(
         source=source,
         before=before,
         at=now,
+        etag=link.etag,
     )
     return replace(link, pending=pending, revision=revision)
