@@ -78,12 +78,15 @@ def provision(replicas: int) -> None:
 @click.option("--contacts", type=click.IntRange(0, 100_000), default=200, show_default=True)
 @click.option("--filters", type=click.IntRange(1, 100), default=1, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
-def simulate(host: str, port: int, contacts: int, filters: int, seed: int) -> None:
+@click.option("--no-seed", is_flag=True, help="Start empty: no employees, filters, contacts or accounts.")
+def simulate(host: str, port: int, contacts: int, filters: int, seed: int, no_seed: bool) -> None:
     """Run only the simulated Planfix and Google, and print the settings that lead to them."""
     from contactsync.wiring import simulated
 
     async def main() -> None:
-        async with simulated(host=host, port=port, contacts=contacts, filters=filters, seed=seed) as lines:
+        async with simulated(
+            host=host, port=port, contacts=contacts, filters=filters, seed=seed, seeded=not no_seed
+        ) as lines:
             for line in lines:
                 click.echo(line)
             await stopped()

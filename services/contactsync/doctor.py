@@ -7,6 +7,7 @@ and Google's token endpoint with a code that it never gave.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -117,7 +118,7 @@ async def _nats(settings: Settings) -> list[Check]:
             link_settings(settings, url, "contactsync-doctor"), lambda _, text: heard.append(text)
         ) as bus:
             waiting.deadline = math.inf
-            checks.append(_nats_version(str(bus.link.client.connected_server_version)))
+            checks.append(nats_version(str(bus.link.client.connected_server_version)))
             try:
                 await require_provisioned(bus.link)
                 checks.append(Check("NATS streams", Verdict.OK, "provisioned"))
@@ -134,11 +135,13 @@ async def _nats(settings: Settings) -> list[Check]:
     return checks
 
 
-def _nats_version(text: str) -> Check:
-    numbers = tuple(int(part) for part in text.split("-")[0].split(".")[:2] if part.isdigit())
-    if numbers < NATS_VERSION_MIN:
-        return Check("NATS server", Verdict.FAILED, f"version {text}", "upgrade nats-server to 2.14 or newer")
-    return Check("NATS server", Verdict.OK, f"version {text}")
+def nats_version(text: str) -> Check:
+    """`text` holds the version somewhere, as `v2.15.1`."""
+    found = re.search(r"(\d+)\.(\d+)(\.\d+)?", text)
+    if found is None or (int(found[1]), int(found[2])) < NATS_VERSION_MIN:
+        version = found[0] if found else "unknown"
+        return Check("NATS server", Verdict.FAILED, f"version {version}", "upgrade nats-server to 2.14 or newer")
+    return Check("NATS server", Verdict.OK, f"version {found[0]}")
 
 
 # ---- HTTP

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import anyio
@@ -52,6 +52,9 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 STOP_ORDER: Final = ("gateway", "planfix-watcher", "google-watcher", "reconciler", "writer")
 """Intake first, so that the rest can drain."""
+
+SIMULATED_CLIENT: Final = "simulated-client"
+SIMULATED_SECRET: Final = "simulated-secret"
 
 STOP_S: Final = 25.0
 RETRY_MAX_S: Final = 30.0
@@ -306,6 +309,53 @@ SERVICES: Final[Mapping[str, Service]] = {
     "google-watcher": run_google_watcher,
     "gateway": run_gateway,
 }
+
+
+# ---- simulated vendors
+
+
+@asynccontextmanager
+async def simulated(
+    *, host: str, port: int, contacts: int, filters: int, seed: int, seeded: bool
+) -> AsyncIterator[list[str]]:
+    """Both simulators behind one server; yields lines for `.env`, comments about what is in there included.
+
+    `seeded`: employees with a filter and a Google account each, and the contacts spread over the filters.
+    """
+    from contactsync.simulators.faults import Faults
+    from contactsync.simulators.google import GoogleSimulator
+    from contactsync.simulators.google_options import GoogleOptions
+    from contactsync.simulators.http import Simulators, serve
+    from contactsync.simulators.oauth import OAuthOptions, OAuthSimulator
+    from contactsync.simulators.planfix import PlanfixSimulator
+    from contactsync.simulators.planfix_options import PlanfixOptions
+
+    faults = Faults()
+    client = OAuthOptions(client_id=SIMULATED_CLIENT, client_secret=SIMULATED_SECRET, seed=seed)
+    oauth = OAuthSimulator(time.time, client)
+    google = GoogleSimulator(time.time, GoogleOptions(seed=seed), faults, oauth)
+    options = PlanfixOptions()
+    planfix = PlanfixSimulator(time.time, options, faults)
+    comments: list[str] = []
+    if seeded:
+        owners = [planfix.add_employee(f"Employee{n}", email=_email(n)) for n in range(1, filters + 1)]
+        made: Any = planfix.seed(contacts, seed=seed, filters=filters)
+        for number, (filter_id, owner) in enumerate(zip(made["filters"], owners, strict=True), 1):
+            planfix.set_filter_owner(filter_id, owner)
+            google.add_account(_email(number), f"10{number:05}")
+            comments.append(f"# filter {filter_id} belongs to employee {owner}, Google account {_email(number)}")
+    async with serve(Simulators(google, planfix, faults), host, port) as server:
+        lines = server.settings() | {
+            "CONTACTSYNC_PLANFIX_TOKEN": options.token,
+            "CONTACTSYNC_GOOGLE_CLIENT_ID": SIMULATED_CLIENT,
+            "CONTACTSYNC_GOOGLE_CLIENT_SECRET": SIMULATED_SECRET,
+            "CONTACTSYNC_GOOGLE_LIST_LAG_SECONDS": "15",
+        }
+        yield [*(f"{name}={value}" for name, value in lines.items()), *comments]
+
+
+def _email(number: int) -> str:
+    return f"employee{number}@example.com"
 
 
 # ---- keeping them going
