@@ -51,13 +51,14 @@ def person_json(version: PersonVersion, wanted: View) -> bytes:
     if version.deleted:
         return _tombstone(version, wanted, parts)
     mixed = version.profile is not None and (wanted.profile or not wanted.contact)
+    plain = wanted.contact and not mixed
     for path in wanted.paths:
         if path == "metadata":
-            piece = b'"metadata":' + orjson.dumps(_metadata(version, wanted))
-        elif mixed or not wanted.contact or (wanted.listing and path in _CAPPED):
-            piece = _chosen(version, path, wanted)
+            piece = _metadata_piece(version, wanted, plain)
+        elif plain and not (wanted.listing and path in _CAPPED and _too_many(version, path)):
+            piece = version.piece(path)
         else:
-            piece = version.pieces.get(path) if path in version.pieces else version.piece(path)  # type: ignore[assignment]
+            piece = _chosen(version, path, wanted)
         if piece:
             parts.append(b",")
             parts.append(piece)
@@ -65,17 +66,27 @@ def person_json(version: PersonVersion, wanted: View) -> bytes:
     return b"".join(parts)
 
 
+def _too_many(version: PersonVersion, path: str) -> bool:
+    return len(version.fields.get(path, ())) > LISTED_ELEMENTS_MAX
+
+
 def _chosen(version: PersonVersion, path: str, wanted: View) -> bytes:
-    profile = wanted.profile and version.profile is not None
-    cut = wanted.listing and path in _CAPPED and len(version.fields.get(path, ())) > LISTED_ELEMENTS_MAX
-    if not (profile or cut) and wanted.contact:
-        return version.piece(path)
-    elements = version.elements(path, with_profile=profile)
+    elements = version.elements(path, with_profile=wanted.profile)
     if not wanted.contact:
         elements = [each for each in elements if each["metadata"]["source"]["type"] == "PROFILE"]
-    if cut:
+    if wanted.listing and path in _CAPPED:
         elements = elements[:LISTED_ELEMENTS_MAX]
     return orjson.dumps(path) + b":" + orjson.dumps(elements) if elements else b""
+
+
+def _metadata_piece(version: PersonVersion, wanted: View, plain: bool) -> bytes:
+    keep = plain and not wanted.sync
+    piece = version.pieces.get("metadata") if keep else None
+    if piece is None:
+        piece = b'"metadata":' + orjson.dumps(_metadata(version, wanted))
+        if keep:
+            version.pieces["metadata"] = piece
+    return piece
 
 
 def _metadata(version: PersonVersion, wanted: View) -> dict[str, Any]:

@@ -228,7 +228,7 @@ class Account:
         resource_name: str | None = None,
     ) -> PersonVersion:
         """A new version with a new etag; ``fields`` replaces the given fields whole, the others stay."""
-        renewed = set(fields or ()) | ({"photos"} if photo else set())
+        renewed = {"metadata", *(fields or ()), *(("photos",) if photo else ())}
         if groups is not None:
             renewed.add("memberships")
         version = PersonVersion(
