@@ -29,7 +29,9 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class FilterRecord:
     """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
-    mutation of the label under way; counts: contacts by state; waiting: requests that came during a run."""
+    mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at: when
+    a contact was last confirmed to have left; revisions: the highest revision of links that are gone, since the
+    writer remembers those."""
 
     filter_id: str
     name: str
@@ -57,6 +59,8 @@ class FilterRecord:
     planfix_seen_at: float = 0.0
     google_seen_at: float = 0.0
     looks: int = 0
+    left_at: float = 0.0
+    revisions: int = 0
 
     @property
     def active(self) -> bool:

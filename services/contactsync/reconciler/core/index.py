@@ -22,6 +22,7 @@ class Entry:
         "held",
         "labelled",
         "member",
+        "member_at",
         "open",
         "planfix_at",
         "planfix_hash",
@@ -40,6 +41,7 @@ class Entry:
         self.google_hash = link.google_hash
         self.google_at = link.google_at
         self.member = link.member
+        self.member_at = link.member_at
         self.labelled = link.labelled
         self.open = link.open
         self.asked = link.asked
@@ -69,6 +71,7 @@ class Index:
         self._counts: Counter[str] = Counter()
         self._due: set[int] = set()
         self._open: set[int] = set()
+        self._matching: set[int] = set()
         for link in links:
             self.put(link)
 
@@ -96,6 +99,7 @@ class Index:
         if link.resource:
             self._resources.setdefault(link.resource, contact)
         _mark(self._open, contact, entry.open)
+        _mark(self._matching, contact, entry.asked == "match")
         _mark(self._due, contact, link.due)
 
     def drop(self, contact: int) -> None:
@@ -104,6 +108,7 @@ class Index:
             return
         self._counts[entry.state.value] -= 1
         self._open.discard(contact)
+        self._matching.discard(contact)
         self._due.discard(contact)
         if entry.resource and self._resources.get(entry.resource) == contact:
             del self._resources[entry.resource]
@@ -115,6 +120,11 @@ class Index:
     def open(self) -> set[int]:
         """Contacts with a write or a look under way."""
         return self._open
+
+    @property
+    def matching(self) -> set[int]:
+        """Contacts whose partner is being looked for."""
+        return self._matching
 
     @property
     def due(self) -> set[int]:

@@ -45,7 +45,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """member: Planfix counts the contact to the filter and the owner sees it. kept: the reason why it stays
+    """member: Planfix counts the contact to the filter and the owner sees it; member_at: when that was seen. kept: the reason why it stays
     although it does not (put under the label by hand). planfix/google: content last seen; *_at: when (Planfix: our
     clock when the read began; Google: the source's updateTime); *_prev: the last time it was seen without that
     content; planfix_wrote: when our last write there was answered. merges: this filter merges the contact's
@@ -55,6 +55,7 @@ class Link:
     contact: int
     is_company: bool = False
     member: bool = True
+    member_at: float = 0.0
     kept: str = ""
     planfix: Contact | None = None
     planfix_hash: int = 0

@@ -16,7 +16,7 @@ from contactsync.hashing import Hasher, content_hash
 from contactsync.reconciler.core import arrivals as arriving
 from contactsync.reconciler.core import observe, runs, settle
 from contactsync.reconciler.core.filter import FilterRecord
-from contactsync.reconciler.core.index import Index
+from contactsync.reconciler.core.index import Entry, Index
 from contactsync.reconciler.core.link import Arrival, Hold, Link
 from contactsync.reconciler.core.match import partners
 from contactsync.reconciler.core.merge import Lost, Side
@@ -121,6 +121,8 @@ class Step:
     events: list[Model]
     history: list[tuple[int, int, dict[str, object]]]
     requests: list[str]
+    more: bool = False
+    """Further creates follow at once (first sync), so that the writer may wait for full batches."""
 
 
 class Machine:
@@ -346,6 +348,9 @@ class Machine:
                 arrival = self._stamped_arrival(number)
                 if arrival is not None:
                     self._join(arrival, contact, event, now)
+                elif event.member and event.seen_at <= self._record.left_at:
+                    # It may be one that has left since: what it is now decides.
+                    self._wishes.planfix_contacts[number] = 0.0
                 elif event.member:
                     self._put(
                         Link(
@@ -354,6 +359,8 @@ class Machine:
                             planfix=contact.fields,
                             planfix_hash=hash_,
                             planfix_at=event.seen_at,
+                            member_at=event.seen_at,
+                            revision=self._record.revisions,
                         )
                     )
                 continue
@@ -361,6 +368,8 @@ class Machine:
             if link is None:
                 if entry is not None:
                     entry.planfix_at = max(entry.planfix_at, event.seen_at)
+                    if event.member:
+                        entry.member_at = max(entry.member_at, event.seen_at)
                     self._confirming.pop(number, None)
                 continue
             last_same_at = entry.planfix_at if entry is not None and entry.planfix_hash == link.planfix_hash else 0.0
@@ -379,10 +388,11 @@ class Machine:
 
     def _join(self, arrival: Arrival, contact: PlanfixContact, event: PlanfixObserved, now: float) -> None:
         """A labelled person with our stamp whose contact the filter did not hold: it says itself who it is."""
-        link = replace(arriving.link_of(arrival, contact, event.seen_at, now), stamped=True)
         self._drop_arrival(arrival.source_id)
+        joined = arriving.link_of(arrival, contact, event.seen_at, now)
+        link = replace(joined, stamped=True, revision=self._record.revisions)
         if event.member:
-            link = replace(link, member=True, kept="", asked="")
+            link = replace(link, member=True, member_at=event.seen_at, kept="", asked="")
         elif event.member is None:
             link = replace(link, kept=observe.NOT_IN_FILTER, asked="")
         self._put(link)
@@ -434,9 +444,12 @@ class Machine:
             if arrival is not None:
                 self._put_arrival(replace(arrival, stage="held", reason=arriving.CONTACT_GONE))
         for contact in event.gone:
-            link = self._links.get(contact)
-            if link is not None and link.member and link.planfix_at < event.seen_at:
-                self._put(replace(link, member=False))
+            link, entry = self._links.get(contact), self.index.get(contact)
+            if link is None or not link.member:
+                continue
+            if max(link.member_at, entry.member_at if entry is not None else 0.0) < event.seen_at:
+                self._set(left_at=max(self._record.left_at, event.seen_at))
+                self._put(replace(link, member=False, member_at=event.seen_at))
         for contact in event.present:
             link = self._links.get(contact)
             if link is not None and link.hold is not None and link.hold.reason == settle.CHECKING:
@@ -469,19 +482,21 @@ class Machine:
             taken = {
                 c.contact
                 for c in answer.contacts
-                if (e := self.index.get(c.contact)) is not None and e.resource not in (None, arrival.resource)
+                if (e := self.index.get(c.contact)) is not None and not _is_free(e, arrival.resource)
             }
             result = arriving.matches(arrival, answer, self._hasher, self._record.filter_id, taken, now)
             if isinstance(result, Arrival):
                 self._put_arrival(result)
                 continue
+            self._drop_arrival(arrival.source_id)
+            joined = arriving.link_of(arrival, result.contact, event.seen_at, now)
             link = self._links.get(result.contact.contact)
             if link is None:
-                joined = arriving.link_of(arrival, result.contact, event.seen_at, now)
+                joined = replace(joined, revision=self._record.revisions)
             else:
-                fresh = arriving.link_of(arrival, result.contact, event.seen_at, now)
-                joined = replace(fresh, revision=link.revision, member=link.member, kept="", asked="")
-            self._drop_arrival(arrival.source_id)
+                joined = replace(joined, revision=link.revision, member_at=link.member_at)
+                if link.member:
+                    joined = replace(joined, member=True, kept="", asked="")
             self._put(joined)
 
     # ---- Google
@@ -559,7 +574,9 @@ class Machine:
         if not record.label or record.label not in person.labels:
             self._drop_arrival(person.source_id)
             return
-        self._put_arrival(arriving.arrival_of(person, self.arrivals.get(person.source_id)))
+        known = self.arrivals.get(person.source_id)
+        arrival = arriving.arrival_of(person, known)
+        self._put_arrival(arrival if known is not None else replace(arrival, revision=record.revisions))
 
     def _google_gone(self, event: GoogleGone) -> None:
         for resource in event.resources:
@@ -729,7 +746,7 @@ class Machine:
         self._drop_arrival(arrival.source_id)
         self._note("planfix", "created", result.contact)
         self.record = runs.counted(self._record, created=1)
-        self._put(result)
+        self._put(replace(result, revision=self._record.revisions))
 
     def _handover(self, handover: Handover) -> None:
         link = self._links.get(handover.contact)
@@ -767,6 +784,7 @@ class Machine:
             events=self._events,
             history=self._history,
             requests=self._requests,
+            more=self._more(),
         )
         self._begin(self.record)
         return step
@@ -806,6 +824,7 @@ class Machine:
         if decision.lost:
             self._lost(link, decision.lost)
         if after is None:
+            self._gone(link.revision)
             links[contact] = None
             self.index.drop(contact)
             return
@@ -849,6 +868,12 @@ class Machine:
             first, *rest = record.waiting
             self.record = replace(self.record, waiting=tuple(rest))
             self._start_run(first, now)
+
+    def _more(self) -> bool:
+        record = self.record
+        if record is None or record.run is None or not record.run.first:
+            return False
+        return record.phase == "planfix" or bool(self.index.matching)
 
     def _busy(self) -> bool:
         record = self._record
@@ -919,9 +944,16 @@ class Machine:
         if link is not None:
             self._put(link)
         else:
+            gone = self._links.get(contact)
+            self._gone(gone.revision if gone is not None else 0)
             self._links[contact] = None
             self._touched.add(contact)
             self.index.drop(contact)
+
+    def _gone(self, revision: int) -> None:
+        """A link is removed; should its contact come back, its revisions go on from here."""
+        if revision > self._record.revisions:
+            self._set(revisions=revision)
 
     def _put_arrival(self, arrival: Arrival) -> None:
         self.arrivals[arrival.source_id] = arrival
@@ -931,6 +963,7 @@ class Machine:
     def _drop_arrival(self, source_id: str) -> None:
         arrival = self.arrivals.pop(source_id, None)
         if arrival is not None:
+            self._gone(arrival.revision)
             self._by_resource.pop(arrival.resource, None)
             self._touched_arrivals.discard(source_id)
             self._dropped_arrivals.add(source_id)
@@ -966,6 +999,14 @@ class Machine:
 
 
 _NOTHING = ("", "", 0.0)
+
+
+def _is_free(entry: Entry, resource: str) -> bool:
+    """Whether a labelled person may become this contact's: nobody else is, and nobody is being made. A label put on
+    ends a dismissal."""
+    if entry.state is ContactState.DISMISSED:
+        return True
+    return entry.resource == resource or (entry.resource is None and not entry.open)
 
 
 def _under_way(link: Link) -> tuple[str, str, float]:

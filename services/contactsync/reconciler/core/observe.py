@@ -33,8 +33,8 @@ def planfix_seen(
     settled_at = link.planfix_wrote + PLANFIX_SETTLE_S if link.planfix_wrote else 0.0
     if not same and (seen_at <= link.planfix_at or seen_at <= settled_at):
         return Doubt(not_before=settled_at + 1.0)
-    if member:
-        link = replace(link, member=True, kept="", leaving=False)
+    if member and seen_at > link.member_at:
+        link = replace(link, member=True, member_at=seen_at, kept="", leaving=False)
     elif member is None and link.asked == "membership":
         link = replace(link, kept=NOT_IN_FILTER)
     if link.asked == "membership":

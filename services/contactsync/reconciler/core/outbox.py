@@ -80,8 +80,7 @@ class Outbox:
                 name=record.name,
             )
             yield from self._cut(record, record.account, [label], lambda part: {"label": part[0]})
-        more = record.run is not None and record.run.first and record.phase == "planfix"
-        yield from self._cut(record, record.account, google, lambda part: {"google": tuple(part), "more": more})
+        yield from self._cut(record, record.account, google, lambda part: {"google": tuple(part), "more": step.more})
         yield from self._cut(record, subjects.PLANFIX, planfix, lambda part: {"planfix": tuple(part)})
 
     def _cut(

@@ -81,6 +81,9 @@ def _removed(link: Link, item: SettledItem) -> Link | None:
         planfix_at=link.planfix_at,
         planfix_prev=link.planfix_prev,
         planfix_wrote=link.planfix_wrote,
+        member=link.member,
+        member_at=link.member_at,
+        kept=link.kept,
         revision=link.revision,
     )
 
