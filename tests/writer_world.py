@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from contactsync.errors import AccountFull, Exists, OutcomeUnknown, Rejected, Stale, VendorError
 from contactsync.google.mapping import MY_CONTACTS, MappingConfig, to_person
-from contactsync.google.port import Json, Label, PeoplePage, PersonUpdate
+from contactsync.google.port import Json, Label, PeopleApi, PeoplePage, PersonUpdate
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.mailbox import Delivery, partition_of
 from contactsync.runtime.memory_bus import MemoryBus
@@ -245,10 +245,12 @@ class World:
         planfix: Any = None,
         rules: GoogleRules | None = None,
         clock: Clock | None = None,
+        people: PeopleApi | None = None,
     ) -> None:
         self.target = target
         self.clock = clock or Clock()
         self.google = FakeGoogle(self.clock)
+        self.people: PeopleApi = people or self.google
         self.server = MemoryServer(self.clock)
         self.bus: Bus = MemoryBus(self.server)
         self.planfix: Any = planfix or NoPlanfix()
@@ -272,7 +274,7 @@ class World:
             bus or self.bus,
             self.mailboxes,
             planfix=self.planfix,
-            people=lambda account: self.google,
+            people=lambda account: self.people,
             config=CONFIG,
             rules=self.rules,
             clock=self.clock,

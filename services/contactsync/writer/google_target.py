@@ -70,7 +70,7 @@ class GoogleRules:
 
     batches: BatchRules = field(default_factory=BatchRules)
     lag_s: float = 300.0
-    turn_max: int = 1000
+    turn_max: int = 400
 
 
 class Patience(Enum):
