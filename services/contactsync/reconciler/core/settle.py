@@ -96,9 +96,11 @@ def _done(
     if pending.side is Side.GOOGLE:
         answer = item.person.fields if item.person is not None else {**(link.google or {}), **pending.target}
         after = _take_person(replace(link, pending=None), item.person, label)
+        overtaken = item.person is not None and item.person.updated_at < link.google_at
         if item.person is None and pending.target:
             after = _assume_google(after, answer, now)
-        after = replace(after, labelled=True, stamped=True, own=link.own or _kept(pending))
+        labelled = link.labelled if overtaken else True
+        after = replace(after, labelled=labelled, stamped=True, own=link.own or _kept(pending))
     else:
         answer = item.planfix.fields if item.planfix is not None else {**(link.planfix or {}), **pending.target}
         after = _take_planfix(replace(link, pending=None), item.planfix, answered_at)
