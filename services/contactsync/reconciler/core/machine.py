@@ -445,6 +445,8 @@ class Machine:
                 self._put_arrival(replace(arrival, stage="held", reason=arriving.CONTACT_GONE))
         for contact in event.gone:
             link, entry = self._links.get(contact), self.index.get(contact)
+            if link is not None and link.kept and link.hold is not None and link.hold.reason == settle.CHECKING:
+                self._put(replace(link, hold=Hold("held_back", arriving.CONTACT_GONE)))
             if link is None or not link.member:
                 continue
             if max(link.member_at, entry.member_at if entry is not None else 0.0) < event.seen_at:
@@ -706,7 +708,7 @@ class Machine:
         after = settle.settled(link, item, rules, answered_at, self._record.label, now)
         if item.outcome is Outcome.DONE:
             self._count(link, item)
-        elif item.outcome is Outcome.GONE and pending.side is Side.PLANFIX and link.member:
+        elif item.outcome is Outcome.GONE and pending.side is Side.PLANFIX and (link.member or link.kept):
             self._confirm([link.contact], [], now)
         if after is not None and after.hold is not None and link.hold is None:
             self._events.append(

@@ -64,6 +64,8 @@ def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
     """The contact left the filter (confirmed by id): the label comes off; an edit made in Google goes first."""
     if link.resource is None or (link.own is None and not link.labelled):
         return Decision(None)
+    if link.leaving and link.hold is not None:
+        return Decision(link)  # its removal was refused; a change or a person may try again
     if not link.leaving and link.merges and link.planfix and link.google and link.base_google:
         merged = _merge(link, rules)
         if merged.to_planfix and not link.read_only:

@@ -30,25 +30,32 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
             done = _take_person(
                 replace(link, pending=None, merges=False, own=item.kept or link.own), item.person, label
             )
+            if done.resource is None:
+                return replace(done, asked="match", asked_at=now, matched=False)
             return replace(done, labelled=True, stamped=True)
         case Outcome.STALE:
-            seen = _take_person(replace(link, pending=None), item.person, label)
-            return _take_planfix(seen, item.planfix, answered_at)
+            free = replace(link, pending=None, leaving=False)
+            seen = _take_planfix(_take_person(free, item.person, label), item.planfix, answered_at)
+            # An answer that shows nothing new would be merged into the same write again.
+            return replace(seen, asked="person", asked_at=now) if seen == free and link.resource else seen
         case Outcome.GONE if pending.side is Side.GOOGLE:
             return person_gone(replace(link, pending=None))
         case Outcome.GONE:
             # Absence from one answer means nothing yet: a look-up confirms it.
-            hold = None if not link.member else Hold("held_back", CHECKING)
-            return replace(link, pending=None, hold=hold, leaving=link.leaving or not link.member)
+            if link.member or link.kept:
+                return replace(link, pending=None, hold=Hold("held_back", CHECKING))
+            return replace(link, pending=None, hold=None, leaving=True)
         case Outcome.READ_ONLY:
             return replace(link, pending=None, read_only=True)
         case Outcome.FULL:
             return replace(link, pending=None, hold=Hold("held_back", ACCOUNT_FULL))
         case Outcome.REFUSED:
-            if link.leaving:
+            if link.leaving and pending.side is Side.PLANFIX:
                 return replace(link, pending=None)
             reason = item.reason or "The other side does not take this contact."
-            return replace(link, pending=None, hold=Hold("quarantined", reason))
+            return replace(
+                link, pending=None, leaving=pending.op == "remove", hold=Hold("quarantined", reason)
+            )
 
 
 def person_gone(link: Link) -> Link | None:
