@@ -527,7 +527,7 @@ class Machine:
             if link is None:
                 continue  # quiet
             self._drop_arrival(self._by_resource.get(person.resource, ""))
-            self._person_seen(link, person, now)
+            self._person_seen(link, person, event.seen_at, now)
 
     def _owner(self, person: GooglePerson) -> int | None:
         """The contact that this person is the partner of. A stamp joins a link that has no person yet; it never moves
@@ -554,13 +554,14 @@ class Machine:
             if other is not None and other != owner and link is not None:
                 self._put(replace(settle.merged(link, owner)))
 
-    def _person_seen(self, link: Link, person: GooglePerson, now: float) -> None:
+    def _person_seen(self, link: Link, person: GooglePerson, seen_at: float, now: float) -> None:
         record = self._record
         hash_ = content_hash(person.fields)
         was_labelled = link.labelled
-        seen = observe.google_seen(link, person, hash_, record.label)
+        seen = observe.google_seen(link, person, hash_, seen_at, record.label)
         if isinstance(seen, observe.Doubt):
-            self._wishes.people.add(person.resource)
+            if link.asked != "person":
+                self._wishes.people.add(person.resource)
             return
         if seen.labelled and seen.dismissed:
             seen = replace(seen, dismissed="")
@@ -589,6 +590,9 @@ class Machine:
                 continue
             if link.pending is not None and link.pending.side is Side.GOOGLE:
                 continue  # the writer finds out by itself and says so
+            if event.seen_at < link.google_at:
+                self._wishes.people.add(resource)  # it has been there since
+                continue
             gone = settle.person_gone(replace(link, asked="" if link.asked in ("person", "label") else link.asked))
             if gone is not None and gone.dismissed and not link.dismissed:
                 self._note("google", "dismissed", contact)
@@ -638,7 +642,13 @@ class Machine:
                 self._put(replace(asked, resource=chosen.resource, adopt=not by_stamp))
 
     def _label_observed(self, event: LabelObserved) -> None:
-        asked = [link for link in self._links.values() if link is not None and link.asked == "label"]
+        if event.label != self._record.label:
+            return
+        asked = [
+            link
+            for link in self._links.values()
+            if link is not None and link.asked == "label" and link.asked_at <= event.seen_at
+        ]
         if not event.exists:
             self._set(
                 problem=FilterState.FROZEN.value,

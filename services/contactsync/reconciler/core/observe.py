@@ -52,11 +52,14 @@ def planfix_seen(
     )
 
 
-def google_seen(link: Link, person: GooglePerson, hash_: int, label: str) -> Link | Doubt:
+def google_seen(link: Link, person: GooglePerson, hash_: int, seen_at: float, label: str) -> Link | Doubt:
     """`label`: the resource name of the filter's label. A missing label is only noted (`labelled`); what it means is
-    decided after the label itself was looked at."""
-    if link.google is not None and person.updated_at < link.google_at and link.asked != "person":
-        return Doubt(not_before=0.0)
+    decided after the label itself was looked at. Only a read that began after it was asked for is the answer."""
+    moved = link.resource != person.resource
+    answers = link.asked == "person" and seen_at >= link.asked_at
+    if link.google is not None and not moved and not answers:
+        if link.asked == "person" or person.updated_at < link.google_at:
+            return Doubt(not_before=0.0)
     content_changed = hash_ != link.google_hash
     stamp = next((s for s in person.stamps if s.contact == link.contact), None)
     return replace(
@@ -67,12 +70,12 @@ def google_seen(link: Link, person: GooglePerson, hash_: int, label: str) -> Lin
         google=person.fields,
         google_hash=hash_,
         google_prev=link.google_at if content_changed else link.google_prev,
-        google_at=max(person.updated_at, link.google_at),
+        google_at=person.updated_at if moved else max(person.updated_at, link.google_at),
         raw=person.raw,
         labelled=label in person.labels,
         stamped=link.stamped or stamp is not None,
         own=link.own or (stamp.kept if stamp is not None else None),
-        asked="" if link.asked == "person" else link.asked,
+        asked="" if link.asked == "person" and (answers or link.google is None) else link.asked,
         limits=_limits(link, person) if content_changed else link.limits,
         hold=_after_change(link.hold) if content_changed else link.hold,
     )

@@ -62,7 +62,9 @@ def person_gone(link: Link) -> Link | None:
     """The person is not in Google any more (a look-up by name said so)."""
     if link.own is None and not link.labelled:
         # It was only about to be adopted: look for another partner.
-        return replace(link, resource=None, google=None, google_hash=0, raw=None, matched=False, adopt=False)
+        return replace(
+            link, resource=None, google=None, google_hash=0, google_at=0.0, raw=None, matched=False, adopt=False
+        )
     if not link.member and not link.kept:
         return None
     return replace(
