@@ -85,9 +85,7 @@ def test_order_and_spelling_do_not_change_the_content_hash() -> None:
         pytest.param({k: v for k, v in _contact().items() if k != "given"}, id="unknown"),
         pytest.param(_contact(phones=(Element(key="+1", value="1"),)), id="element removed"),
         pytest.param(
-            _contact(
-                phones=(Element(key="+12025550101", value="", kind="home"), Element(key="+1", value="1"))
-            ),
+            _contact(phones=(Element(key="+12025550101", value="", kind="home"), Element(key="+1", value="1"))),
             id="type of an element",
         ),
     ],

@@ -245,7 +245,7 @@ async def test_a_killed_watcher_goes_on_in_the_middle_of_a_listing() -> None:
 async def test_a_look_survives_its_watcher_and_a_redelivery_is_the_same_look(watched: Watched) -> None:
     look = LookPlanfix(request_id="r", filter_id="f", what="contacts", contacts=(1,), cls=Class.HUMAN)
     delivery = watched.scene.delivery(KEY, look)
-    await watched.watcher._take_in([delivery], watched.fence)
+    await watched.watcher.take_in([delivery], watched.fence)
     await watched.restart()
     watched.scene.told()
     await watched.watcher.handle(KEY, [delivery], watched.fence)
@@ -277,7 +277,7 @@ async def test_one_bad_page_does_not_hold_up_other_filters(watched: Watched) -> 
 async def test_two_listings_of_a_filter_are_one(watched: Watched) -> None:
     watched.scene.told()
     looks = [LookPlanfix(request_id=f"r{n}", filter_id="f", owner=3, what="listing") for n in (1, 2)]
-    await watched.watcher._take_in([watched.scene.delivery(KEY, look) for look in looks], watched.fence)
+    await watched.watcher.take_in([watched.scene.delivery(KEY, look) for look in looks], watched.fence)
     await watched.watcher.handle(KEY, [], watched.fence)
     await watched.settle()
     assert watched.planfix.asked.count("list f 0") == 2  # persons, companies
@@ -288,7 +288,7 @@ async def test_hints_are_asked_together_and_unknown_contacts_in_all_filters(watc
     watched.planfix.put(9, "g")
     watched.scene.told()
     looks = [LookPlanfix(request_id=f"h{n}", what="contacts", contacts=(n,), cls=Class.HUMAN) for n in (1, 9)]
-    await watched.watcher._take_in([watched.scene.delivery(KEY, look) for look in looks], watched.fence)
+    await watched.watcher.take_in([watched.scene.delivery(KEY, look) for look in looks], watched.fence)
     await watched.watcher.handle(KEY, [], watched.fence)
     await watched.settle()
     assert watched.planfix.asked[0] == "numbers * 0"

@@ -159,14 +159,15 @@ class PlanfixWatcher:
 
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
         if deliveries:
-            await self._take_in(deliveries, fence)
+            await self.take_in(deliveries, fence)
         if not deliveries or self._clock() - self._stepped_at > STARVED_S:
             await self._step(fence)
             self._stepped_at = self._clock()
         at = next_at(self._turns())
         self._mailboxes.wake(key, self._clock() + self._poll_s if at is None else at)
 
-    async def _take_in(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
+    async def take_in(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
+        """Commit these looks; from then on they are answered even if this process is not there any more."""
         jobs: list[_Job] = []
         for delivery in deliveries:
             try:
