@@ -481,6 +481,9 @@ class Machine:
             arrival = self.arrivals.get(answer.arrival)
             if arrival is None or arrival.stage != "matching":
                 continue
+            if not self._record.active or not self._record.two_way:
+                self._put_arrival(replace(arrival, stage="new"))
+                continue
             taken = {
                 c.contact
                 for c in answer.contacts
@@ -851,6 +854,8 @@ class Machine:
         record = self._record
         begun = []
         if record.phase == "done":
+            if record.active:
+                self._touched_arrivals.update(s for s, a in self.arrivals.items() if a.stage == "new")
             for source_id in sorted(self._touched_arrivals):
                 before = self.arrivals.get(source_id)
                 if before is None:
@@ -865,21 +870,20 @@ class Machine:
         return begun
 
     def _finish_run(self, now: float) -> None:
-        record = self._record
-        if record.run is None:
-            return
-        if self._busy() and not record.problem and not record.paused:
-            progress = runs.progress(record, len(self.index), len(self.index.open), now)
-            if progress is not None:
-                self._events.append(progress)
-            return
-        finished = runs.finished(record, record.run, now)
-        self._events.append(finished)
-        self.record = runs.ended(record, finished)
-        if record.waiting:
-            first, *rest = record.waiting
-            self.record = replace(self.record, waiting=tuple(rest))
-            self._start_run(first, now)
+        while (record := self._record).run is not None:
+            busy = self._busy()
+            if busy and not record.problem and not record.paused:
+                progress = runs.progress(record, len(self.index), len(self.index.open), now)
+                if progress is not None:
+                    self._events.append(progress)
+                return
+            finished = runs.finished(record, record.run, now, cut_short=busy)
+            self._events.append(finished)
+            self.record = runs.ended(record, finished)
+            if record.waiting:
+                first, *rest = record.waiting
+                self.record = replace(self.record, waiting=tuple(rest))
+                self._start_run(first, now)
 
     def _more(self) -> bool:
         record = self.record

@@ -10,6 +10,9 @@ from contactsync_contracts.messages import SyncFinished, SyncProgress, SyncStart
 __all__ = ["answered", "counted", "ended", "finished", "progress", "start", "started"]
 
 
+PAUSED = "The synchronisation is paused."
+
+
 def start(record: FilterRecord, request_id: str, now: float, *, first: bool = False) -> FilterRecord:
     """A first sync waits for its phases; a later one for both listings that it asks for."""
     run = Run(
@@ -51,19 +54,21 @@ def progress(record: FilterRecord, links: int, open_: int, now: float) -> SyncPr
     )
 
 
-def finished(record: FilterRecord, run: Run, now: float) -> SyncFinished:
+def finished(record: FilterRecord, run: Run, now: float, *, cut_short: bool) -> SyncFinished:
+    """`cut_short`: something was still to be done, and a pause or a problem keeps it from being done."""
     failed = bool(record.problem)
+    cancelled = cut_short and not failed
     return SyncFinished(
         filter_id=record.filter_id,
         run_id=run.run_id,
         request_id=run.request_id,
         started_at=run.started_at,
         finished_at=now,
-        outcome="failed" if failed else "succeeded",
+        outcome="failed" if failed else "cancelled" if cancelled else "succeeded",
         created=run.created,
         updated=run.updated,
         removed=run.removed,
-        reason=record.problem_reason if failed else "",
+        reason=record.problem_reason if failed else PAUSED if cancelled else "",
     )
 
 
