@@ -169,8 +169,8 @@ class Actor:
         ]
         token = subjects.token(self._filter_id)
         puts += [
-            Put(f"history.{token}.{contact}.{revision}", orjson.dumps({"at": now, **entry}), ttl_s=HISTORY_TTL_S)
-            for (contact, revision), entry in _united(step.history).items()
+            Put(f"history.{token}.{contact}.{name}", orjson.dumps({"at": now, **entry}), ttl_s=HISTORY_TTL_S)
+            for (contact, name), entry in _united(step.history).items()
         ]
         last = [
             Put(subjects.request_key(self._filter_id, request), orjson.dumps({"at": now}))
@@ -181,10 +181,13 @@ class Actor:
         return puts, last
 
 
-def _united(history: Iterable[tuple[int, int, dict[str, object]]]) -> dict[tuple[int, int], dict[str, object]]:
-    entries: dict[tuple[int, int], dict[str, object]] = {}
+def _united(history: Iterable[tuple[int, int, dict[str, object]]]) -> dict[tuple[int, str], dict[str, object]]:
+    """What lost a conflict is known when a write is decided, what was changed when it is answered: two keys, so that
+    the second does not replace the first."""
+    entries: dict[tuple[int, str], dict[str, object]] = {}
     for contact, revision, entry in history:
-        entries.setdefault((contact, revision), {}).update(entry)
+        name = f"{revision}.lost" if "lost" in entry else str(revision)
+        entries.setdefault((contact, name), {}).update(entry)
     return entries
 
 

@@ -743,7 +743,7 @@ class Machine:
         figure = "updated" if operation == "linked" else operation
         self.record = runs.counted(self._record, **{figure: 1})
         self._note(pending.side.value, operation, link.contact)
-        if pending.op == "update" and pending.target:
+        if pending.op in ("update", "adopt") and pending.target:
             side = pending.side.value
             change = {
                 name: [_plain(pending.before.get(name)), _plain(value)] for name, value in pending.target.items()
