@@ -96,6 +96,8 @@ class World:
     owner: int
     stranger: int
     filter_id: str
+    local: str
+    """Host and port where it listens."""
     statuses: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What the reconciler would answer."""
 
@@ -161,7 +163,18 @@ async def world(**extra: str) -> AsyncIterator[World]:
         )
         await stack.enter_async_context(gateway.serving("127.0.0.1", port))
         made = World(
-            clock, planfix, google, server, bus, settings, gateway, settings.public_url, owner, stranger, filter_id
+            clock=clock,
+            planfix=planfix,
+            google=google,
+            server=server,
+            bus=bus,
+            settings=settings,
+            gateway=gateway,
+            root=settings.public_url,
+            owner=owner,
+            stranger=stranger,
+            filter_id=filter_id,
+            local=f"127.0.0.1:{port}",
         )
 
         async def status(_subject: str, data: bytes) -> bytes:
