@@ -17,6 +17,7 @@ from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.mailbox import Delivery, partition_of
 from contactsync.runtime.memory_bus import MemoryBus
 from contactsync.runtime.memory_server import MemoryServer
+from contactsync.runtime.metrics import Metrics
 from contactsync.writer.google_target import GoogleRules
 from contactsync.writer.service import Writer
 from contactsync_contracts import subjects
@@ -260,6 +261,7 @@ class World:
         self.epoch = 0
         self.fence: Fence | None = None
         self.mailboxes = Mailboxes()
+        self.metrics = Metrics()
         self.writer: Writer
 
     async def start(self, bus: Bus | None = None) -> None:
@@ -279,6 +281,7 @@ class World:
             rules=self.rules,
             clock=self.clock,
             sleep=self.clock.sleep,
+            metrics=self.metrics,
         )
         await self.writer.gained(partition, self.fence)
 

@@ -424,3 +424,13 @@ async def test_account_full_is_not_an_unknown_outcome() -> None:
     await world.run()
     assert world.google.count("create_people") == 1
     assert {world.item(f"1-{n}-1").outcome for n in range(1, 301)} == {Outcome.FULL}
+
+
+async def test_outcomes_and_batch_sizes_are_counted() -> None:
+    world = await world_with_labels()
+    world.put(mutate(*(ensure(n) for n in range(1, 31))))
+    await world.run()
+    registry = world.metrics.registry
+    done = {"side": "google", "operation": "ensure", "outcome": "done"}
+    assert registry.get_sample_value("contactsync_mutations_total", done) == 30
+    assert registry.get_sample_value("contactsync_batch_size_sum", {"operation": "create"}) == 30

@@ -56,7 +56,8 @@ Settle = Callable[[Results, intents.Intent], Awaitable[None]]
 
 
 class Creates:
-    """`lag_s`: how long Google's lists may lag behind writes; `lost`: which labels are not in Google any more."""
+    """`lag_s`: how long Google's lists may lag behind writes; `lost`: which labels are not in Google any more;
+    `sized`: is told each request's operation and size."""
 
     def __init__(
         self,
@@ -66,9 +67,10 @@ class Creates:
         rules: BatchRules,
         lag_s: float,
         lost: Callable[[Sequence[str]], Awaitable[frozenset[str]]],
+        sized: Callable[[str, int], None],
     ) -> None:
         self._account, self._people, self._clock = account, people, clock
-        self._rules, self._lag_s, self._lost = rules, lag_s, lost
+        self._rules, self._lag_s, self._lost, self._sized = rules, lag_s, lost, sized
         self._began = 0.0
 
     @property
@@ -132,6 +134,7 @@ class Creates:
         before = self._account.intent
         sending = intents.sending(before, contacts, self._clock())
         await self._account.commit(fence, Changes(intent=sending))
+        self._sized("create", len(chunk))
         try:
             people = await self._people.create_people([one.body for one in chunk], cls=cls)
         except PartlyDone as error:

@@ -26,6 +26,7 @@ from contactsync.google.mapping import MY_CONTACTS, MappingConfig, PersonWrite, 
 from contactsync.google.port import Json, PeopleApi
 from contactsync.google.reading import is_ours, stamps_of
 from contactsync.runtime.bus import Bus, Fence, Transient
+from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
 from contactsync.writer import google_creates, google_updates
 from contactsync.writer.account import Account, AskKey, Changes, asks_of
@@ -53,6 +54,7 @@ NOT_THE_HUMANS: Final = frozenset(
     {MY_CONTACTS, "contactGroups/all", "contactGroups/chatBuddies", "contactGroups/blocked"}
 )
 """System groups that say nothing about a person's worth to the human; `starred` does."""
+PAUSE_MAX_S: Final = 120.0
 DELETE_MAX: Final = 500
 DELETE_SINGLES_BELOW: Final = 11
 
@@ -148,15 +150,19 @@ class GoogleTarget:
         clock: Clock,
         wake: Callable[[float], None],
         day_left: Callable[[], Awaitable[int | None]],
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._name, self._people, self._bus, self._config = account, people, bus, config
         self._rules, self._clock, self._wake, self._day_left = rules, clock, wake, day_left
         self._account = Account(account, bus)
         self._inbox = Inbox(bus, account, clock)
         self._outbox = Outbox(bus, account)
         self._labels = Labels(self._account, people, clock, rules.lag_s)
-        self._updates = Updates(people, rules.batches, self._lost_labels)
-        self._creates = Creates(self._account, people, clock, rules.batches, rules.lag_s, self._lost_labels)
+        self._updates = Updates(people, rules.batches, self._lost_labels, self._sized)
+        self._creates = Creates(
+            self._account, people, clock, rules.batches, rules.lag_s, self._lost_labels, self._sized
+        )
         self._open: dict[AskKey, Ask] = {}
         self._seen: dict[AskKey, float] = {}
         self._more: dict[str, bool] = {}
@@ -173,7 +179,8 @@ class GoogleTarget:
             await self._disconnected(letters, error)
             raise Transient(error.reason, 30.0) from error
         except Unavailable as error:
-            raise Transient(error.reason, error.retry_after_s) from error
+            # Longer pauses are the quota's to keep: a new message may be one that needs no request.
+            raise Transient(error.reason, min(error.retry_after_s, PAUSE_MAX_S)) from error
         except AccessDenied as error:
             raise Transient(error.reason, 60.0) from error
         except VendorError as error:
@@ -556,6 +563,9 @@ class GoogleTarget:
             known, items = conclude(work, verdict)
             people[work.contact] = known
             said += items
+            if self._metrics is not None:
+                for ask, item in items:
+                    self._metrics.mutations.labels("google", ask.mutation.op, item.outcome).inc()
             if work.united.handover is not None and verdict.outcome is Outcome.DONE:
                 filter_id, handover = work.united.handover
                 self._outbox.handover(
@@ -600,6 +610,10 @@ class GoogleTarget:
             )
         self._told |= filters
         await self._outbox.flush()
+
+    def _sized(self, operation: str, size: int) -> None:
+        if self._metrics is not None:
+            self._metrics.batch_size.labels(operation).observe(size)
 
     # ---- labels
 

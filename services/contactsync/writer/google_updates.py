@@ -66,15 +66,17 @@ Settle = Callable[[Results], Awaitable[None]]
 
 
 class Updates:
-    """`lost`: which of these labels (resource names) are not in Google any more."""
+    """`lost`: which of these labels (resource names) are not in Google any more. `sized`: is told each request's
+    operation and size."""
 
     def __init__(
         self,
         people: PeopleApi,
         rules: BatchRules,
         lost: Callable[[Sequence[str]], Awaitable[frozenset[str]]],
+        sized: Callable[[str, int], None],
     ) -> None:
-        self._people, self._rules, self._lost = people, rules, lost
+        self._people, self._rules, self._lost, self._sized = people, rules, lost, sized
         self._unknown: Counter[int] = Counter()
 
     @property
@@ -107,6 +109,7 @@ class Updates:
     async def _request(self, chunk: Sequence[Update], cls: Class) -> tuple[Results, list[Sequence[Update]]]:
         """One request: what is settled by it, and what is to be sent (again)."""
         updates = [PersonUpdate(one.resource, one.write.body) for one in chunk]
+        self._sized("update", len(chunk))
         try:
             answers = await self._people.update_people(chunk[0].write.mask, updates, cls=cls)
         except PartlyDone as error:

@@ -17,6 +17,7 @@ import orjson
 from contactsync.errors import AccessDenied, Gone, OutcomeUnknown, PlanNeeded, Rejected, Unavailable, VendorError
 from contactsync.planfix.port import PlanfixApi, Query, Written
 from contactsync.runtime.bus import Bus, Fence, Put, Transient
+from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
 from contactsync.runtime.state import commit_all
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
@@ -86,7 +87,16 @@ def rev_key(filter_id: str, contact: int) -> str:
 class PlanfixTarget:
     """`sleep`: seconds, of the clock that is given."""
 
-    def __init__(self, *, api: PlanfixApi, bus: Bus, clock: Clock, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        *,
+        api: PlanfixApi,
+        bus: Bus,
+        clock: Clock,
+        sleep: Callable[[float], Awaitable[None]],
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._metrics = metrics
         self._api, self._bus, self._clock, self._sleep = api, bus, clock, sleep
         self._inbox = Inbox(bus, subjects.PLANFIX, clock)
         self._outbox = Outbox(bus, subjects.PLANFIX)
@@ -103,7 +113,7 @@ class PlanfixTarget:
         try:
             open_asks = await self._turn(turn, fence)
         except Unavailable as error:
-            raise Transient(error.reason, error.retry_after_s) from error
+            raise Transient(error.reason, min(error.retry_after_s, 120.0)) from error
         except (PlanNeeded, AccessDenied) as error:
             raise Transient(error.reason, 60.0) from error
         except VendorError as error:
@@ -379,6 +389,8 @@ class PlanfixTarget:
             return
         puts: list[Put] = []
         for ask, verdict in verdicts:
+            if self._metrics is not None:
+                self._metrics.mutations.labels("planfix", ask.mutation.op, verdict.outcome).inc()
             if ask.mutation.op == "create":
                 puts += self._creates.settled(ask, verdict)
             elif ask.mutation.contact is not None:

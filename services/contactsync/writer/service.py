@@ -15,6 +15,7 @@ from contactsync.google.mapping import MappingConfig
 from contactsync.google.port import PeopleApi
 from contactsync.planfix.port import PlanfixApi
 from contactsync.runtime.bus import Bus, Fence
+from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery, Mailboxes, partition_of
 from contactsync.writer.google_target import GoogleRules, GoogleTarget
 from contactsync.writer.letters import Clock
@@ -44,7 +45,9 @@ class Writer:
         day_left: DayLeft = no_limit,
         clock: Clock = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics
         self._bus, self._mailboxes, self._people, self._config = bus, mailboxes, people, config
         self._rules = rules or GoogleRules()
         self._day_left, self._clock = day_left, clock
@@ -73,7 +76,9 @@ class Writer:
             await self._account(key).handle(deliveries, fence)
 
     def _new_planfix(self) -> PlanfixTarget:
-        return PlanfixTarget(api=self._planfix_api, bus=self._bus, clock=self._clock, sleep=self._sleep)
+        return PlanfixTarget(
+            api=self._planfix_api, bus=self._bus, clock=self._clock, sleep=self._sleep, metrics=self._metrics
+        )
 
     def _account(self, account: str) -> GoogleTarget:
         if account not in self._accounts:
@@ -86,5 +91,6 @@ class Writer:
                 clock=self._clock,
                 wake=lambda at: self._mailboxes.wake(account, at),
                 day_left=lambda: self._day_left(account),
+                metrics=self._metrics,
             )
         return self._accounts[account]
