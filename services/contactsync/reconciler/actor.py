@@ -22,7 +22,7 @@ from contactsync.reconciler.core.link import (
     link_from_json,
     link_to_json,
 )
-from contactsync.reconciler.core.machine import Event, Machine, Step
+from contactsync.reconciler.core.machine import Command, Event, Machine, Step
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
 from contactsync.runtime.bus import TYPE, Bus, Fence, Message, Put
 from contactsync.runtime.ownership import Delivery, dead_letter
@@ -58,7 +58,7 @@ class Actor:
             event = await self._read(delivery)
             if event is None:
                 continue
-            if isinstance(event, SyncRequest) and not await self._is_new(machine, event):
+            if isinstance(event, Command) and not await self._is_new(machine, event):
                 continue
             machine.load(await self._links(machine.needs(event)))
             machine.handle(event, now())
@@ -114,9 +114,9 @@ class Actor:
             return None
         return message
 
-    async def _is_new(self, machine: Machine, request: SyncRequest) -> bool:
+    async def _is_new(self, machine: Machine, request: Command) -> bool:
         """A request counts once for good; one for a filter that nobody activated is answered, not forgotten."""
-        if machine.record is None:
+        if machine.record is None and isinstance(request, SyncRequest):
             await self._not_active(request)
             return False
         key = subjects.request_key(self._filter_id, request.request_id)
@@ -196,7 +196,8 @@ def _message(item: Outgoing) -> Message:
 
 
 def _is_busy(machine: Machine) -> bool:
-    return machine.record is not None and machine.record.run is not None
+    waiting = any(arrival.stage == "matching" for arrival in machine.arrivals.values())
+    return waiting or (machine.record is not None and machine.record.run is not None)
 
 
 def _explain(error: ValidationError) -> str:

@@ -31,7 +31,7 @@ class FilterRecord:
     """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
     mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at: when
     a contact was last confirmed to have left; revisions: the highest revision of links that are gone, since the
-    writer remembers those."""
+    writer remembers those; filter_at/account_at: what the latest news of either is from."""
 
     filter_id: str
     name: str
@@ -61,6 +61,8 @@ class FilterRecord:
     looks: int = 0
     left_at: float = 0.0
     revisions: int = 0
+    filter_at: float = 0.0
+    account_at: float = 0.0
 
     @property
     def active(self) -> bool:

@@ -73,6 +73,9 @@ Event = (
     | Settled
 )
 
+Command = SyncRequest | Enable | ChangeSettings | Pause | Resume
+"""What people and services ask for: once-only for good, by its `request_id`."""
+
 ASK_AGAIN_S = 300.0
 UNPROVEN_MAX = 10
 """Without a known member, at most so many contacts are asked for one by one."""
@@ -223,11 +226,16 @@ class Machine:
     # ---- events
 
     def handle(self, event: Event, now: float) -> None:
+        if isinstance(event, Command) and event.request_id in self._known_requests:
+            return
         if isinstance(event, Enable):
             self._enable(event, now)
             return
         if self.record is None:
             return
+        if isinstance(event, Command):
+            self._known_requests.add(event.request_id)
+            self._requests.append(event.request_id)
         match event:
             case SyncRequest():
                 self._sync(event.request_id, now)
@@ -288,10 +296,13 @@ class Machine:
                 self._events.append(runs.started(record, record.run))
         problem = "" if record.problem in (FilterState.RECONNECT_NEEDED, FilterState.FILTER_GONE) else record.problem
         self.record = replace(record, paused=False, problem=problem, google_email=event.google_email)
+        if problem != record.problem:
+            self._set(problem_reason="", account_at=max(record.account_at, now))
         if self.record.phase == "label":
             self._ask_label("ensure")
         else:
             self._wishes.google_listing = ""
+        self._known_requests.add(event.request_id)
         self._requests.append(event.request_id)
 
     def _settings(self, event: ChangeSettings) -> None:
@@ -303,10 +314,6 @@ class Machine:
 
     def _sync(self, request_id: str, now: float) -> None:
         record = self._record
-        if request_id in self._known_requests:
-            return
-        self._known_requests.add(request_id)
-        self._requests.append(request_id)
         if record.run is not None:
             self.record = replace(record, waiting=(*record.waiting, request_id))
             return
@@ -458,6 +465,9 @@ class Machine:
                 self._put(replace(link, hold=None))
 
     def _filter_observed(self, event: FilterObserved) -> None:
+        if event.seen_at < self._record.filter_at:
+            return
+        self._set(filter_at=event.seen_at)
         record = self._record
         if event.problem is not None:
             self._set(problem=event.problem.value, problem_reason=event.detail)
@@ -679,6 +689,9 @@ class Machine:
             self._put(replace(link, asked="", dismissed=reason))
 
     def _account_observed(self, event: AccountObserved) -> None:
+        if event.seen_at < self._record.account_at:
+            return
+        self._set(account_at=event.seen_at)
         record = self._record
         if not event.connected:
             self._set(problem=FilterState.RECONNECT_NEEDED.value, problem_reason=event.reason)
