@@ -16,6 +16,7 @@ CONTACT_GONE = "Its contact is not in Planfix any more, or you cannot see it."
 NAMELESS = "It has no name, and Planfix needs one."
 DUPLICATE = "More than one contact in Planfix could be this person."
 TAKEN = "The matching contact in Planfix is already linked to another person in this account."
+COPY = "Another person in Google Contacts already stands for its contact."
 INVISIBLE = "It cannot be created: Planfix has a contact with this e-mail or phone that you cannot see."
 
 

@@ -45,12 +45,12 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """member: Planfix counts the contact to the filter and the owner sees it; member_at: when that was seen. kept: the reason why it stays
-    although it does not (put under the label by hand). planfix/google: content last seen; *_at: when (Planfix: our
-    clock when the read began; Google: the source's updateTime); *_prev: the last time it was seen without that
-    content; planfix_wrote: when our last write there was answered. merges: this filter merges the contact's
-    fields (else it only asks for its label). asked: a look under way. adopt: found by match, not by stamp.
-    due: facts changed while the filter was not active."""
+    """member: Planfix counts the contact to the filter and the owner sees it; member_at: when that was seen.
+    kept: the reason why it stays although it does not (put under the label by hand). planfix/google: content last
+    seen; *_at: when (Planfix: our clock when the read began; Google: the source's updateTime); *_prev: the last time
+    it was seen without that content; planfix_wrote: when our last write there was answered. merges: this filter
+    merges the contact's fields (else it only asks for its label). asked: a look under way. adopt: found by match, not
+    by stamp. due: facts changed while the filter was not active."""
 
     contact: int
     is_company: bool = False

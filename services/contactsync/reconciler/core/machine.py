@@ -8,6 +8,7 @@ machine away and loads it anew.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
@@ -23,6 +24,7 @@ from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.plan import FilterRules, decide, merge_rules
 from contactsync_contracts.messages import (
     AccountObserved,
+    Candidate,
     ChangeSettings,
     ContactChanged,
     ContactHeldBack,
@@ -83,7 +85,7 @@ KNOWN_MAX = 100
 PEOPLE_MAX = 25_000 - 100
 """Google takes 25,000 people an account; 100 places are left to the human."""
 DUPLICATE = "More than one person in Google Contacts could be this contact."
-SHARED = "Another contact of this list is already linked to the matching person in Google Contacts."
+SHARED = "More than one contact of this list could be the matching person in Google Contacts."
 
 
 @dataclass(slots=True)
@@ -552,10 +554,14 @@ class Machine:
         for name in person.previous:
             owner = self.index.owner_of(name)
             if owner is not None:
+                self._follow_merge(owner, person)
                 return owner
         for stamp in sorted(person.stamps, key=lambda s: s.contact):
             entry = self.index.get(stamp.contact)
-            if entry is not None and entry.resource is None:
+            if entry is None or entry.state is ContactState.MERGED:
+                continue
+            again = entry.state is ContactState.DISMISSED and self._record.label in person.labels
+            if entry.resource is None or again:
                 return stamp.contact
         return None
 
@@ -592,6 +598,8 @@ class Machine:
             return
         known = self.arrivals.get(person.source_id)
         arrival = arriving.arrival_of(person, known)
+        if arrival.stamp_contact is not None and self.index.get(arrival.stamp_contact) is not None:
+            arrival = replace(arrival, stage="held", reason=arriving.COPY, state="possible_duplicate")
         self._put_arrival(arrival if known is not None else replace(arrival, revision=record.revisions))
 
     def _google_gone(self, event: GoogleGone) -> None:
@@ -619,6 +627,9 @@ class Machine:
                 continue
             if entry.state.value not in ("dismissed", "merged") and not entry.open:
                 self._wishes.people.add(resource)
+        for resource in self._by_resource:
+            if resource not in present and event.low <= resource <= event.high:
+                self._wishes.people.add(resource)
         if not event.last:
             return
         self._set(people_total=event.people_total, google_seen_at=event.began_at)
@@ -632,20 +643,25 @@ class Machine:
                     self._put(replace(link, hold=None))
 
     def _candidates(self, event: GoogleCandidates) -> None:
+        answers: list[tuple[Link, tuple[Candidate, ...]]] = []
         for answer in event.answers:
             link = self._links.get(answer.contact)
             if link is None or link.asked != "match":
                 continue
             name = arriving.name_key(link.planfix or {}, self._hasher)
-            found = partners(name, answer.candidates)
+            answers.append((link, partners(name, answer.candidates)))
+        wanted = Counter(c.resource for _, found in answers for c in found if c.by != "stamp")
+        for link, found in answers:
             asked = replace(link, asked="", matched=True)
-            if not found:
+            if not found or link.resource is not None:
                 self._put(asked)
                 continue
             by_stamp = found[0].by == "stamp"
             chosen = min(found, key=lambda c: (len(c.resource), c.resource))
             other = self.index.owner_of(chosen.resource)
-            if other is not None and other != answer.contact:
+            if by_stamp and other is not None and other != link.contact:
+                self._put(settle.merged(asked, other))  # one person with the stamps of both (2.2)
+            elif (other is not None and other != link.contact) or wanted[chosen.resource] > 1:
                 self._put(replace(asked, hold=Hold("possible_duplicate", SHARED, (chosen.resource,))))
             elif len(found) > 1 and not by_stamp:
                 self._put(

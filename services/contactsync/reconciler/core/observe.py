@@ -57,9 +57,9 @@ def google_seen(link: Link, person: GooglePerson, hash_: int, seen_at: float, la
     decided after the label itself was looked at. Only a read that began after it was asked for is the answer."""
     moved = link.resource != person.resource
     answers = link.asked == "person" and seen_at >= link.asked_at
-    if link.google is not None and not moved and not answers:
-        if link.asked == "person" or person.updated_at < link.google_at:
-            return Doubt(not_before=0.0)
+    comparable = link.google is None or moved or answers
+    if not comparable and (link.asked == "person" or person.updated_at < link.google_at):
+        return Doubt(not_before=0.0)
     content_changed = hash_ != link.google_hash
     stamp = next((s for s in person.stamps if s.contact == link.contact), None)
     return replace(

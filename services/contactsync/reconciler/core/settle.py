@@ -53,9 +53,7 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
             if link.leaving and pending.side is Side.PLANFIX:
                 return replace(link, pending=None)
             reason = item.reason or "The other side does not take this contact."
-            return replace(
-                link, pending=None, leaving=pending.op == "remove", hold=Hold("quarantined", reason)
-            )
+            return replace(link, pending=None, leaving=pending.op == "remove", hold=Hold("quarantined", reason))
 
 
 def person_gone(link: Link) -> Link | None:
