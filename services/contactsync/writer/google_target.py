@@ -31,14 +31,26 @@ from contactsync.runtime.ownership import Delivery
 from contactsync.writer import google_creates, google_updates
 from contactsync.writer.account import Account, AskKey, Changes, asks_of
 from contactsync.writer.batching import BatchRules, waits_until
-from contactsync.writer.google_creates import Creates, Made, New, NotMade
+from contactsync.writer.google_creates import Creates, New
 from contactsync.writer.google_labels import Labels
 from contactsync.writer.google_updates import Changed, Done, Refused, Update, Updates, Vanished
-from contactsync.writer.identity import Ask, Known, United, Want, known_after, settle, unite
+from contactsync.writer.google_work import (
+    Verdict,
+    Version,
+    Work,
+    conclude,
+    forgotten,
+    item_of,
+    key_of,
+    made,
+    source_id_of,
+    unwritten,
+    version,
+)
+from contactsync.writer.identity import Ask, Known, known_after, unite
 from contactsync.writer.intent import Intent, unresolved, without
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
 from contactsync_contracts import subjects
-from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import (
     AccountObserved,
     Class,
@@ -81,59 +93,6 @@ class Patience(Enum):
     NONE = "is sent"
     MORE_MAY_COME = "waits for a while if more are announced"
     MORE_IS_HERE = "waits for the next turn"
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One contact with everything that is wanted of it now."""
-
-    contact: int
-    known: Known | None
-    united: United
-    cls: Class
-
-    @property
-    def resource(self) -> str:
-        writes = self.united.writes
-        if writes is not None and writes.mutation.resource:
-            return writes.mutation.resource
-        if self.known is not None and self.known.resource:
-            return self.known.resource
-        return next((ask.mutation.resource for ask in self.united.asks if ask.mutation.resource), "")
-
-    @property
-    def fields(self) -> Contact:
-        writes = self.united.writes
-        return writes.mutation.fields if writes is not None else {}
-
-    @property
-    def current(self) -> Known:
-        """The record, if it is of the person that this is about."""
-        if self.known is not None and self.known.resource == self.resource:
-            return self.known
-        return Known(wants=self.known.wants if self.known is not None else {})
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A version of a person that a write is laid over."""
-
-    raw: Json
-    etag: str
-    resource: str
-    source_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What came of a work. `known`: the record to keep (None: as it was)."""
-
-    outcome: Outcome
-    person: GooglePerson | None = None
-    known: Known | None = None
-    reason: str = ""
-    removed: bool = False
-    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 class GoogleTarget:
@@ -627,101 +586,3 @@ class GoogleTarget:
     async def _lost_labels(self, labels: Sequence[str]) -> frozenset[str]:
         lost = [one for one in labels if await self._people.get_label(one, cls=Class.CHANGE) is None]
         return frozenset(lost)
-
-
-# --- pure parts -------------------------------------------------------------------------------------------
-
-
-def key_of(ask: Ask) -> AskKey:
-    return ask.mutation.contact, ask.filter_id
-
-
-def version(person: GooglePerson) -> Version:
-    return Version(person.raw, person.etag, person.resource, person.source_id)
-
-
-def source_id_of(resource: str) -> str:
-    """`people/c<n>` is the contact source n in hex (recorded answers, facts section 1); empty where it is not so."""
-    number = resource.removeprefix("people/c")
-    return f"{int(number):x}" if number != resource and number.isdecimal() else ""
-
-
-def forgotten(known: Known | None) -> Known:
-    """The record of a contact whose person is gone: nobody wants that one any more; revisions stay."""
-    wants = known.wants if known is not None else {}
-    return Known(wants={f: replace(want, active=False) for f, want in wants.items()})
-
-
-def made(work: Work, result: Made | NotMade) -> Verdict:
-    match result:
-        case Made(person):
-            known = known_after(Known(wants=work.current.wants), person, ("names",), "", Kept.OURS)
-            return Verdict(Outcome.DONE, person, known)
-        case NotMade(reason, full):
-            return Verdict(Outcome.FULL if full else Outcome.REFUSED, reason=reason)
-        case _:
-            assert_never(result)
-
-
-def unwritten(work: Work, person: GooglePerson | None, write: PersonWrite, kept: Kept) -> Verdict:
-    """Everything is as wanted already: no request."""
-    known = work.current if work.current.resource else None
-    if person is not None:
-        known = known_after(work.current, person, ("names",), "", kept)
-    return Verdict(Outcome.DONE, person, known, refused=write.unwritable)
-
-
-def conclude(work: Work, verdict: Verdict) -> tuple[Known, list[tuple[Ask, SettledItem]]]:
-    """The record after a verdict, and the answer to each ask. A filter that does not merge the fields is told so."""
-    before = verdict.known or work.known or Known()
-    outcomes: dict[str, Want] = {}
-    items: list[tuple[Ask, SettledItem]] = []
-    for ask in work.united.asks:
-        remove = ask.mutation.op == "remove"
-        outcome = verdict.outcome
-        earlier = before.wants.get(ask.filter_id)
-        if outcome is Outcome.DONE:
-            active = not remove
-            if not remove and ask.filter_id != work.united.merger:
-                outcome = Outcome.LABELLED
-        else:
-            active = earlier is not None and earlier.active
-        removed = remove and verdict.removed
-        outcomes[ask.filter_id] = Want(
-            ask.since, ask.two_way, ask.mutation.revision, outcome, verdict.reason, removed, active
-        )
-        writes = work.united.writes is ask
-        item = item_of(
-            ask,
-            outcome,
-            person=verdict.person,
-            kept=before.kept,
-            removed=removed,
-            refused=dict(verdict.refused) if writes else {},
-            reason=verdict.reason,
-        )
-        items.append((ask, item))
-    return settle(before, work.united.asks, outcomes), items
-
-
-def item_of(
-    ask: Ask,
-    outcome: Outcome,
-    *,
-    person: GooglePerson | None = None,
-    kept: Kept | None = None,
-    removed: bool = False,
-    refused: dict[str, str] | None = None,
-    reason: str = "",
-) -> SettledItem:
-    return SettledItem(
-        contact=ask.mutation.contact,
-        mutation_id=ask.mutation.mutation_id,
-        revision=ask.mutation.revision,
-        outcome=outcome,
-        person=person,
-        kept=kept,
-        removed=removed,
-        refused=refused or {},
-        reason=reason,
-    )

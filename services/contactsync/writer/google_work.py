@@ -1,0 +1,167 @@
+"""One contact's wishes in one Google account, and what came of them.
+
+Pure. `google_target.py` carries a `Work` out and gets a `Verdict`; `conclude` turns it into the record to keep and
+the answer to every filter that asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from contactsync.google.mapping import PersonWrite
+from contactsync.google.port import Json
+from contactsync.writer.account import AskKey
+from contactsync.writer.google_creates import Made, NotMade
+from contactsync.writer.identity import Ask, Known, United, Want, known_after, settle
+from contactsync_contracts.contact import Contact
+from contactsync_contracts.messages import Class, GooglePerson, Kept, Outcome, SettledItem
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One contact with everything that is wanted of it now."""
+
+    contact: int
+    known: Known | None
+    united: United
+    cls: Class
+
+    @property
+    def resource(self) -> str:
+        writes = self.united.writes
+        if writes is not None and writes.mutation.resource:
+            return writes.mutation.resource
+        if self.known is not None and self.known.resource:
+            return self.known.resource
+        return next((ask.mutation.resource for ask in self.united.asks if ask.mutation.resource), "")
+
+    @property
+    def fields(self) -> Contact:
+        writes = self.united.writes
+        return writes.mutation.fields if writes is not None else {}
+
+    @property
+    def current(self) -> Known:
+        """The record, if it is of the person that this is about."""
+        if self.known is not None and self.known.resource == self.resource:
+            return self.known
+        return Known(wants=self.known.wants if self.known is not None else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a person that a write is laid over."""
+
+    raw: Json
+    etag: str
+    resource: str
+    source_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a work. `known`: the record to keep (None: as it was)."""
+
+    outcome: Outcome
+    person: GooglePerson | None = None
+    known: Known | None = None
+    reason: str = ""
+    removed: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def key_of(ask: Ask) -> AskKey:
+    return ask.mutation.contact, ask.filter_id
+
+
+def version(person: GooglePerson) -> Version:
+    return Version(person.raw, person.etag, person.resource, person.source_id)
+
+
+def source_id_of(resource: str) -> str:
+    """`people/c<n>` is the contact source n in hex (recorded answers, facts section 1); empty where it is not so."""
+    number = resource.removeprefix("people/c")
+    return f"{int(number):x}" if number != resource and number.isdecimal() else ""
+
+
+def forgotten(known: Known | None) -> Known:
+    """The record of a contact whose person is gone: nobody wants that one any more; revisions stay."""
+    wants = known.wants if known is not None else {}
+    return Known(wants={f: replace(want, active=False) for f, want in wants.items()})
+
+
+def made(work: Work, result: Made | NotMade) -> Verdict:
+    match result:
+        case Made(person):
+            known = known_after(Known(wants=work.current.wants), person, ("names",), "", Kept.OURS)
+            return Verdict(Outcome.DONE, person, known)
+        case NotMade(reason, full):
+            return Verdict(Outcome.FULL if full else Outcome.REFUSED, reason=reason)
+        case _:
+            assert_never(result)
+
+
+def unwritten(work: Work, person: GooglePerson | None, write: PersonWrite, kept: Kept) -> Verdict:
+    """Everything is as wanted already: no request."""
+    known = work.current if work.current.resource else None
+    if person is not None:
+        known = known_after(work.current, person, ("names",), "", kept)
+    return Verdict(Outcome.DONE, person, known, refused=write.unwritable)
+
+
+def conclude(work: Work, verdict: Verdict) -> tuple[Known, list[tuple[Ask, SettledItem]]]:
+    """The record after a verdict, and the answer to each ask. A filter that does not merge the fields is told so."""
+    before = verdict.known or work.known or Known()
+    outcomes: dict[str, Want] = {}
+    items: list[tuple[Ask, SettledItem]] = []
+    for ask in work.united.asks:
+        remove = ask.mutation.op == "remove"
+        outcome = verdict.outcome
+        earlier = before.wants.get(ask.filter_id)
+        if outcome is Outcome.DONE:
+            active = not remove
+            if not remove and ask.filter_id != work.united.merger:
+                outcome = Outcome.LABELLED
+        else:
+            active = earlier is not None and earlier.active
+        removed = remove and verdict.removed
+        outcomes[ask.filter_id] = Want(
+            ask.since, ask.two_way, ask.mutation.revision, outcome, verdict.reason, removed, active
+        )
+        writes = work.united.writes is ask
+        item = item_of(
+            ask,
+            outcome,
+            person=verdict.person,
+            kept=before.kept,
+            removed=removed,
+            refused=dict(verdict.refused) if writes else {},
+            reason=verdict.reason,
+        )
+        items.append((ask, item))
+    return settle(before, work.united.asks, outcomes), items
+
+
+def item_of(
+    ask: Ask,
+    outcome: Outcome,
+    *,
+    person: GooglePerson | None = None,
+    kept: Kept | None = None,
+    removed: bool = False,
+    refused: dict[str, str] | None = None,
+    reason: str = "",
+) -> SettledItem:
+    return SettledItem(
+        contact=ask.mutation.contact,
+        mutation_id=ask.mutation.mutation_id,
+        revision=ask.mutation.revision,
+        outcome=outcome,
+        person=person,
+        kept=kept,
+        removed=removed,
+        refused=refused or {},
+        reason=reason,
+    )
