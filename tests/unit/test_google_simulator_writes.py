@@ -174,6 +174,8 @@ def test_singletons_are_single(phone: Phone, field: str) -> None:
         {"birthdays": [{"date": {"year": 1981, "month": 13, "day": 1}}]},
         {"birthdays": [{"date": "1981-02-01"}]},
         {"biographies": [{"value": "x", "contentType": "MARKDOWN"}]},
+        {"nicknames": [{"value": "x", "type": "pet"}]},
+        {"miscKeywords": [{"value": "x", "type": "outlookUser"}]},
         {"memberships": [{"group": "x"}]},
         {"memberships": member_of("contactGroups/friends")},
         {"memberships": member_of("contactGroups/all")},

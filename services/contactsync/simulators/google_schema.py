@@ -70,7 +70,16 @@ def _shape(text: str) -> dict[str, str]:
 
 ELEMENT_SHAPES: Final = {name: _shape(text) for name, text in _ELEMENTS.items()}
 PERSON_KEYS: Final = frozenset(READABLE) | frozenset(_OTHER_KEYS.split()) | {"taglines"}
-_CONTENT_TYPES: Final = frozenset({"CONTENT_TYPE_UNSPECIFIED", "TEXT_PLAIN", "TEXT_HTML"})
+_NICKNAME_TYPES: Final = "DEFAULT MAIDEN_NAME INITIALS GPLUS OTHER_NAME ALTERNATE_NAME SHORT_NAME"
+_KEYWORD_TYPES: Final = (
+    "TYPE_UNSPECIFIED OUTLOOK_BILLING_INFORMATION OUTLOOK_DIRECTORY_SERVER OUTLOOK_KEYWORD OUTLOOK_MILEAGE "
+    "OUTLOOK_PRIORITY OUTLOOK_SENSITIVITY OUTLOOK_SUBJECT OUTLOOK_USER HOME WORK OTHER"
+)
+_ENUMS: Final = {
+    ("biographies", "contentType"): frozenset({"CONTENT_TYPE_UNSPECIFIED", "TEXT_PLAIN", "TEXT_HTML"}),
+    ("nicknames", "type"): frozenset(_NICKNAME_TYPES.split()),
+    ("miscKeywords", "type"): frozenset(_KEYWORD_TYPES.split()),
+}
 # Words that an empty element may consist of: without more it says nothing and is not stored.
 _SAYS_NOTHING: Final = frozenset({"type", "contentType", "current"})
 
@@ -148,6 +157,7 @@ def _elements(value: Any, name: str, at: str) -> list[dict[str, Any]]:
         return []
     shape = ELEMENT_SHAPES[name]
     stored = []
+    limited = name != "biographies"
     for index, element in enumerate(value):
         kept = {}
         for key, content in element.items():
@@ -157,13 +167,13 @@ def _elements(value: Any, name: str, at: str) -> list[dict[str, Any]]:
             if kind == "":
                 if not isinstance(content, str):
                     raise invalid(f"Invalid value at '{at}.{name}[{index}].{key}' (TYPE_STRING), {content!r}")
-                if len(content) > FIELD_CHARACTERS_MAX and name != "biographies":
+                if limited and len(content) > FIELD_CHARACTERS_MAX:
                     raise invalid(f"Field person.{name}.{key} is longer than {FIELD_CHARACTERS_MAX} characters.")
+                if (name, key) in _ENUMS and content not in _ENUMS[name, key]:
+                    raise invalid(f"Invalid value at '{at}.{name}[{index}].{key}', {content!r}")
                 kept[key] = content
             else:
                 kept[key] = _other(kind, content, f"{at}.{name}[{index}].{key}")
-        if name == "biographies" and kept.get("contentType", "TEXT_PLAIN") not in _CONTENT_TYPES:
-            raise invalid(f"Invalid value at '{at}.{name}[{index}].content_type'")
         if kept.keys() - _SAYS_NOTHING:
             stored.append(kept)
     return stored
