@@ -203,6 +203,8 @@ _QUERIES: Final[dict[str, tuple[str, str, Json, Json]]] = {
             ("filter_id",),
             filter_id=_FILTER_ID,
             state={"type": ["string", "null"]},
+            after={"type": "integer", "description": "Contacts with a higher number only."},
+            limit={"type": "integer", "maximum": 1000},
         ),
         _object(
             ("contacts",),
@@ -213,8 +215,10 @@ _QUERIES: Final[dict[str, tuple[str, str, Json, Json]]] = {
                     contact={"type": ["integer", "null"]},
                     state=_TEXT,
                     reason=_TEXT,
+                    notes={"type": "array", "items": _TEXT},
                 ),
             },
+            total={"type": "integer"},
         ),
     ),
     "link": (

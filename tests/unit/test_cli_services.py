@@ -1,0 +1,269 @@
+"""The command line against running services: `simulate` and `up` as processes, words beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import anyio
+import pytest
+
+from gateway_world import Answer, Browser, choice
+
+pytestmark = pytest.mark.nats
+STOP_S = 25.0
+
+
+@dataclass
+class Site:
+    """Processes in one folder, whose `.env` points at the simulators."""
+
+    folder: Path
+    up: subprocess.Popen[bytes]
+    filter_id: str
+    email: str
+    gateway: str
+    metrics: str
+
+    def run(self, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        env = clean_env() | {f"CONTACTSYNC_{name}": value for name, value in settings.items()}
+        return subprocess.run(
+            [sys.executable, "-m", "contactsync", *words],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+
+def clean_env() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("CONTACTSYNC_")}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def spawn(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    with (folder / f"{words[0]}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "contactsync", *words],
+            cwd=folder,
+            env=clean_env(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def wait_for(found: Callable[[], bool], folder: Path, what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not found():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: {[(log.name, log.read_text()) for log in folder.glob('*.log')]}")
+        time.sleep(0.1)
+
+
+def end(process: subprocess.Popen[bytes]) -> int:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return -9
+
+
+def without_pace(lines: str) -> None:
+    """Let the simulated Planfix take any number of requests a second."""
+    found = re.search(r"CONTACTSYNC_GOOGLE_PEOPLE_URL=(\S+)", lines)
+    assert found is not None
+    body = json.dumps({"requests_per_second": 0}).encode()
+    with urllib.request.urlopen(f"{found[1]}_control/planfix/set_options", data=body, timeout=5) as response:
+        assert response.status == 200
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    gateway, metrics = free_port(), free_port()
+    simulate = spawn(folder, "simulate", "--port", "0", "--contacts", "12")
+    log = folder / "simulate.log"
+    try:
+        wait_for(lambda: "# filter" in log.read_text(), folder, "simulate did not start")
+        lines = log.read_text()
+        found = re.search(r"# filter (\d+) belongs to employee \d+, Google account (\S+)", lines)
+        assert found is not None
+        extra = {
+            "PUBLIC_URL": f"http://127.0.0.1:{gateway}/",
+            "METRICS_PORT": str(metrics),
+            "PLANFIX_REQUESTS_PER_SECOND": "0",
+        }
+        without_pace(lines)
+        (folder / ".env").write_text(lines + "".join(f"CONTACTSYNC_{k}={v}\n" for k, v in extra.items()))
+        up = spawn(folder, "up")
+        try:
+            wait_for(lambda: answers(f"http://127.0.0.1:{metrics}/readyz"), folder, "up did not become ready")
+            yield Site(folder, up, found[1], found[2], f"http://127.0.0.1:{gateway}/", f"http://127.0.0.1:{metrics}/")
+        finally:
+            ended = end(up)
+        assert ended == 0, (folder / "up.log").read_text()
+        assert not (folder / "data" / "runtime.json").exists()
+    finally:
+        end(simulate)
+
+
+def activate(link: str, email: str) -> Answer:
+    async def main() -> Answer:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            browser = Browser(session)
+            page = await browser.chooser(link)
+            return await browser.get(choice(page, f"Continue as {email}"), follow=True)
+
+    return anyio.run(main)
+
+
+@pytest.fixture(scope="module")
+def synced(site: Site) -> Site:
+    """The filter is switched on and its first sync is done."""
+    linked = site.run("link", site.filter_id)
+    assert linked.returncode == 0, linked.stderr
+    assert len(linked.stdout.splitlines()) == 1
+    assert linked.stdout.startswith(f"{site.gateway}activate/")
+    assert activate(linked.stdout.strip(), site.email).status == 200
+    wait_for(lambda: status(site).get("state") == "in_sync", site.folder, "the first sync did not end")
+    return site
+
+
+def status(site: Site) -> dict[str, object]:
+    asked = site.run("status", site.filter_id, "--json")
+    found: dict[str, object] = json.loads(asked.stdout) if asked.returncode == 0 else {}
+    return found
+
+
+def test_up_says_where_people_reach_it_and_what_to_do_next(site: Site) -> None:
+    log = (site.folder / "up.log").read_text()
+    assert site.gateway in log
+    assert "contactsync link FILTER" in log
+
+
+def test_the_doctor_finds_nothing_wrong(site: Site) -> None:
+    found = site.run("doctor", "--json")
+    checks = {one["check"]: one["result"] for one in json.loads(found.stdout)}
+    assert set(checks.values()) == {"ok"}, checks
+    assert {"settings", "NATS server", "NATS streams", "Planfix", "Google client", "clock"} <= set(checks)
+    assert {f"Planfix scope contact_{what}" for what in ("readonly", "add", "update")} <= set(checks)
+    assert found.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "check", "result", "code"),
+    [
+        ("GOOGLE_CLIENT_SECRET", "wrong", "Google client", "failed", 1),
+        ("PLANFIX_TOKEN", "wrong", "Planfix", "failed", 1),
+        ("PLANFIX_URL", "http://127.0.0.1:9/rest/", "Planfix", "not reachable", 3),
+        ("NATS_URL", "nats://127.0.0.1:9", "NATS server", "not reachable", 3),
+    ],
+)
+def test_the_doctor_names_what_is_wrong_and_what_to_do(
+    site: Site, setting: str, value: str, check: str, result: str, code: int
+) -> None:
+    found = site.run("doctor", "--json", **{setting: value})
+    named = {one["check"]: one for one in json.loads(found.stdout)}
+    assert named[check]["result"] == result
+    assert named[check]["advice"]
+    assert found.returncode == code
+
+
+def test_the_doctor_recognises_a_web_page_where_planfix_should_be(site: Site) -> None:
+    found = site.run("doctor", "--json", PLANFIX_URL=site.gateway)
+    named = {one["check"]: one for one in json.loads(found.stdout)}
+    assert "web page" in named["Planfix"]["found"]
+    assert "/rest/" in named["Planfix"]["advice"]
+
+
+def test_provisioning_again_changes_nothing(site: Site) -> None:
+    again = site.run("provision")
+    assert (again.returncode, again.stdout) == (0, "nothing to do\n")
+
+
+def test_a_link_for_no_filter_fails_with_the_reason(site: Site) -> None:
+    refused = site.run("link", "999999")
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert "no such filter" in refused.stderr
+
+
+def test_the_status_has_what_the_interface_promises(synced: Site) -> None:
+    found = status(synced)
+    assert {"filter_id", "name", "state", "two_way", "google_account", "contacts", "last_sync"} <= set(found)
+    contacts, last = found["contacts"], found["last_sync"]
+    assert isinstance(contacts, dict)
+    assert isinstance(last, dict)
+    assert {"in_sync", "pending", "held_back", "dismissed"} <= set(contacts)
+    assert {"run_id", "started_at", "finished_at", "outcome", "created", "updated", "removed"} <= set(last)
+    assert found["google_account"] == synced.email
+    assert sum(contacts.values()) == 12
+
+
+def test_sync_with_wait_ends_with_the_figures(synced: Site) -> None:
+    done = synced.run("sync", synced.filter_id, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert "created" in done.stdout
+
+
+def test_words_about_a_filter_that_is_not_synchronised_fail(synced: Site) -> None:
+    for words in (("sync", "999"), ("pause", "999"), ("status", "999"), ("contacts", "999")):
+        failed = synced.run(*words)
+        assert failed.returncode == 1, words
+        assert "not synchronised" in failed.stderr
+
+
+def test_pause_resume_and_settings_show_in_the_status(synced: Site) -> None:
+    assert synced.run("pause", synced.filter_id).returncode == 0
+    assert status(synced)["state"] == "paused"
+    assert synced.run("resume", synced.filter_id).returncode == 0
+    assert status(synced)["state"] != "paused"
+    assert synced.run("set", synced.filter_id, "--one-way").returncode == 0
+    assert status(synced)["two_way"] is False
+    assert synced.run("set", synced.filter_id, "--two-way").returncode == 0
+    assert status(synced)["two_way"] is True
+
+
+def test_filters_and_contacts_are_listed(synced: Site) -> None:
+    filters = json.loads(synced.run("filters", "--json").stdout)
+    mine = next(one for one in filters if one["filter_id"] == synced.filter_id)
+    assert mine["owner_name"]
+    assert mine["state"]
+    contacts = json.loads(synced.run("contacts", synced.filter_id, "--json").stdout)
+    assert len(contacts) == 12
+    held = json.loads(synced.run("contacts", synced.filter_id, "--state", "held_back", "--json").stdout)
+    assert all(one["state"] == "held_back" and one["reason"] for one in held)
+
+
+def test_no_log_line_names_a_person(synced: Site) -> None:
+    log = (synced.folder / "up.log").read_text()
+    assert synced.email not in log
+    assert "/activate/" not in log
