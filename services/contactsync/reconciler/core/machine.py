@@ -817,9 +817,10 @@ class Machine:
         stored_arrivals: dict[str, Arrival | None] = {s: self.arrivals.get(s) for s in self._touched_arrivals}
         stored_arrivals.update(dict.fromkeys(self._dropped_arrivals - self.arrivals.keys()))
         self._events.extend(self._changes(now))
+        changed = self._update_figures(now)
         step = Step(
             record=self.record,
-            record_changed=self._update_figures(now),
+            record_changed=changed,
             links=links,
             arrivals=stored_arrivals,
             begun=begun,
