@@ -269,3 +269,22 @@ async def test_a_commit_without_a_server_ends_at_its_deadline(tmp_path: Path) ->
         await bus.commit(None, [Put("state.t.a", b"1"), Put("state.t.b", b"1")])
         again = await bus.publish("contacts.v1.event.a", b"", msg_id="frozen", type_="T.v1")
         assert again.duplicate
+
+
+async def test_an_attempt_that_arrives_late_does_not_undo_a_later_commit(tmp_path: Path) -> None:
+    async with EmbeddedNats(tmp_path, sync_interval="2m") as server, connect(LinkSettings(server.url)) as bus:
+        await provision(bus.link)
+        for puts in ([Put("state.t.a", b"1")], [Put("state.t.a", b"1"), Put("state.t.b", b"1")]):
+            os.kill(server.pid, signal.SIGSTOP)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(bus.commit, None, puts)
+                await anyio.sleep(0.1)
+                assert bus.link.connected
+                for scope in bus.link._asking:  # the answer is given up on, as when it takes too long
+                    scope.cancel()
+                await anyio.sleep(0.1)  # the second attempt is on its way behind the first
+                os.kill(server.pid, signal.SIGCONT)
+            record = await bus.get("state.t.a")
+            state = (await bus.link.api("STREAM.INFO.STATE"))["state"]
+            assert record is not None
+            assert state["last_seq"] == record.seq + len(puts) - 1, "the commit was applied twice"

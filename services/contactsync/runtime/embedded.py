@@ -157,12 +157,12 @@ class EmbeddedNats:
                         raise ServerFailed(f"nats-server ended at once: {self._log_tail()}")
                     await anyio.sleep(0.02)
         except TimeoutError as error:
+            await self._stop()  # or it would hold the port against the next attempt
             raise ServerFailed(f"JetStream did not come up: {self._log_tail()}") from error
 
     async def _keep_alive(self, binary: Path) -> None:
         delay_s = 0.1
-        while True:
-            assert self._process is not None
+        while self._process is not None:
             began = anyio.current_time()
             await self._process.wait()
             if anyio.current_time() - began > 60:

@@ -60,14 +60,21 @@ async def connect(settings: LinkSettings, report: Report = log_report) -> AsyncI
     """
     link = Link(settings, report)
     await link.open()
+    failure: BaseException | None = None
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(link.watch)
         bus = NatsBus(link, tasks)
         try:
             yield bus
+        except Exception as error:
+            # Raised below, outside of the group: users of a bus are to see their own error, not a group of one.
+            failure = error
         finally:
             with anyio.CancelScope(shield=True):
                 await bus.close()
             tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 class NatsBus(NatsState, Bus):

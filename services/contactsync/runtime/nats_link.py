@@ -23,7 +23,8 @@ from contactsync.runtime.bus import NotProvisioned, Refused, Subscription, Trans
 OUTBOUND_BYTES_MAX = 64 << 20  # nats-py refuses to publish beyond this while disconnected; its default is 2 MB
 STREAM_MISSING = 10059
 CONSUMER_MISSING = 10014
-NOT_FOUND = 404
+WATCH_S = 1.0
+STUCK_S = 3.0
 
 
 class LinkState(Enum):
@@ -76,6 +77,7 @@ class Link:
         self.client = Client()
         self._report = report
         self._hooks: list[Callable[[], None]] = []
+        self._transport: Any = None
         self._asking: set[anyio.CancelScope] = set()
         self._up = anyio.Event()
         self._reported = False
@@ -129,6 +131,26 @@ class Link:
                 await self.client.flush(timeout=2)
         with contextlib.suppress(Exception), anyio.move_on_after(5):
             await self.client.close()
+
+    async def watch(self) -> None:
+        """Run beside the connection. nats-py waits for a dead transport to flush before it connects again,
+        which with a frozen server or a cut line takes TCP's quarter of an hour; and its task for that can
+        die.
+        """
+        down_s = 0.0
+        while True:
+            await anyio.sleep(WATCH_S)
+            if self.connected or self._closing:
+                down_s, self._transport = 0.0, self.client._transport
+                continue
+            down_s += WATCH_S
+            if down_s >= STUCK_S and self._transport and self.client._transport is self._transport:
+                _abort(self._transport)
+                self._transport = None
+            task = self.client._reconnection_task
+            if down_s >= STUCK_S and not self.client.is_closed and (task is None or task.done()):
+                self._report(LinkState.CLOSED, "the NATS client has stopped trying to connect")
+                down_s = 0.0
 
     async def wait_connected(self) -> None:
         while not self.connected:
@@ -241,6 +263,10 @@ class NatsSubscription(Subscription):
     async def close(self) -> None:
         with contextlib.suppress(nats.errors.Error, OSError):
             await self._subscription.unsubscribe()
+
+
+def _abort(transport: Any) -> None:
+    transport._io_writer.transport.abort()
 
 
 def refusal(error: Mapping[str, Any]) -> Exception:

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 
 from contactsync.runtime.bus import (
     COMMIT_MAX,
+    MSG_ID,
     VALUE_BYTES_MAX,
     Conflict,
     Deposed,
@@ -37,6 +38,9 @@ EXPECT_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
 TTL = "Nats-TTL"
 
 WRONG_SEQUENCE = 10071
+LANDED_BEFORE = 10201
+"""The batch holds a message id that the stream knows: an earlier attempt of the same commit."""
+
 PASSING = frozenset({10164, 10176, 10210})
 """Another write to the fence's subject is in flight; the batch is incomplete; too many batches: again, new
 batch id.
@@ -118,6 +122,8 @@ class NatsState:
         if fence is not None:
             carrier = next(headers for _, _, headers in messages if EXPECT not in headers)
             carrier[EXPECT], carrier[EXPECT_SUBJECT] = str(fence.epoch), fence.key
+        # An attempt given up on may still reach the server, after later commits: the id makes it a duplicate.
+        messages[0][2][MSG_ID] = f"commit.{uuid.uuid4().hex}"
         turn = self._turns[fence.key] if fence else contextlib.nullcontext()
         async with turn, self._slots:
             return await self._commit(fence, puts, messages, deadline_s)
@@ -143,6 +149,9 @@ class NatsState:
                         with contextlib.suppress(Transient):
                             if (seq := await self._refused(fence, puts, unsure)) is not None:
                                 return seq
+                    elif trouble["err_code"] == LANDED_BEFORE:
+                        with contextlib.suppress(Transient):
+                            return (await self._last(puts[-1].key))[0]
                     elif trouble["err_code"] not in PASSING:
                         failure = refusal(trouble)
                         if not isinstance(failure, Transient):
