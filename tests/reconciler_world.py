@@ -1,0 +1,516 @@
+"""A small world around the reconciler's machine: both sides, their watchers and the writer, as far as contracts go.
+
+Events go in and what comes out is played at once. The store holds JSON, as the real one does; a `World` can lose
+everything that a step wanted to say, and play the same messages to a machine loaded from the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from contactsync.hashing import Hasher
+from contactsync.reconciler.core.filter import FilterRecord, filter_from_json, filter_to_json
+from contactsync.reconciler.core.link import (
+    Arrival,
+    Link,
+    arrival_from_json,
+    arrival_to_json,
+    link_from_json,
+    link_to_json,
+)
+from contactsync.reconciler.core.machine import Command, Event, Machine, Step
+from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync_contracts.contact import Contact, Element
+from contactsync_contracts.messages import (
+    ArrivalMatches,
+    Candidate,
+    ContactCandidates,
+    Enable,
+    GoogleCandidates,
+    GoogleGone,
+    GoogleListed,
+    GoogleMutation,
+    GoogleObserved,
+    GooglePerson,
+    Kept,
+    LabelObserved,
+    LabelSettled,
+    LookGoogle,
+    LookPlanfix,
+    Model,
+    Mutate,
+    NewContactDefaults,
+    Outcome,
+    PlanfixConfirmed,
+    PlanfixContact,
+    PlanfixListed,
+    PlanfixMatched,
+    PlanfixMutation,
+    PlanfixObserved,
+    Settled,
+    SettledItem,
+    Stamp,
+    SyncRequest,
+)
+
+FILTER = "f1"
+ACCOUNT = "acc"
+LABEL = "contactGroups/ours"
+HASHER = Hasher(b"a key for tests")
+LAST = "\U0010ffff"
+
+
+def person_fields(given: str = "Ann", family: str = "Lee", email: str = "", **more: Any) -> Contact:
+    emails = (Element(email, email),) if email else ()
+    return {"given": given, "family": family, "emails": emails, "phones": (), "notes": "", **more}
+
+
+def phones(*numbers: str) -> tuple[Element, ...]:
+    return tuple(Element(number, number, "mobile") for number in numbers)
+
+
+@dataclass
+class Person:
+    resource: str
+    fields: Contact
+    labels: set[str] = field(default_factory=set)
+    stamps: list[Stamp] = field(default_factory=list)
+    previous: tuple[str, ...] = ()
+    updated_at: float = 0.0
+    etag: str = ""
+
+
+@dataclass
+class World:
+    """`restarts`: a new machine for every delivery. `crashes`: what a step says is lost once; the same events are
+    then delivered to a new machine."""
+
+    restarts: bool = False
+    crashes: bool = False
+    google_server: Callable[[Contact], Contact] = lambda fields: fields
+    planfix: dict[int, Contact] = field(default_factory=dict)
+    members: set[int] = field(default_factory=set)
+    people: dict[str, Person] = field(default_factory=dict)
+    label: bool = False
+    label_members: int | None = None
+    refuse: dict[int, str] = field(default_factory=dict)
+    read_only: set[int] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.stored: dict[str, bytes] = {}
+        self.machine = Machine(None, [], [], HASHER)
+        self.epoch = 1
+        self.outbox = Outbox(HASHER, NewContactDefaults(), self.epoch)
+        self.outgoing: list[Outgoing] = []
+        self.seen: list[Event] = []
+        self.events: list[Model] = []
+        self.mutations: dict[str, list[tuple[int, bytes]]] = {}
+        self.writes: list[str] = []
+        self.history: list[tuple[int, int, dict[str, object]]] = []
+        self.identity: dict[int, tuple[str, Kept]] = {}
+        self.settled: dict[tuple[str, int], tuple[int, Outcome]] = {}
+        self.markers: dict[str, int] = {}
+        self._serial = 0
+
+    # ---- the store
+
+    def load(self) -> Machine:
+        raw = self.stored.get("record")
+        links, arrivals = [], []
+        for key, value in self.stored.items():
+            if key.startswith("link."):
+                links.append(link_from_json(orjson.loads(value)))
+            elif key.startswith("arrival."):
+                arrivals.append(arrival_from_json(orjson.loads(value)))
+        record = filter_from_json(orjson.loads(raw)) if raw else None
+        return Machine(record, links, arrivals, HASHER)
+
+    def link(self, contact: int) -> Link | None:
+        raw = self.stored.get(f"link.{contact}")
+        return link_from_json(orjson.loads(raw)) if raw else None
+
+    @property
+    def links(self) -> dict[int, Link]:
+        found = [link_from_json(orjson.loads(v)) for k, v in self.stored.items() if k.startswith("link.")]
+        return {link.contact: link for link in found}
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        return [arrival_from_json(orjson.loads(v)) for k, v in self.stored.items() if k.startswith("arrival.")]
+
+    @property
+    def record(self) -> FilterRecord:
+        return filter_from_json(orjson.loads(self.stored["record"]))
+
+    def _commit(self, step: Step) -> None:
+        for contact, link in step.links.items():
+            self._store(f"link.{contact}", None if link is None else link_to_json(link))
+        for source_id, arrival in step.arrivals.items():
+            self._store(f"arrival.{source_id}", None if arrival is None else arrival_to_json(arrival))
+        if step.record_changed and step.record is not None:
+            self._store("record", filter_to_json(step.record))
+        self.history.extend(step.history)
+
+    def _store(self, key: str, value: dict[str, Any] | None) -> None:
+        if value is None:
+            self.stored.pop(key, None)
+        else:
+            self.stored[key] = orjson.dumps(value)
+
+    # ---- the actor
+
+    def restart(self) -> None:
+        self.machine = self.load()
+        self.epoch += 1
+        self.outbox = Outbox(HASHER, NewContactDefaults(), self.epoch)
+
+    def deliver(self, *events: Event) -> list[Outgoing]:
+        """One step for these events; what it says waits in `outgoing`."""
+        self.seen.extend(events)
+        if self.restarts or self.crashes:
+            self.restart()
+        said = self._step(events)
+        if self.crashes:
+            self.restart()
+            said = self._step(events)
+        self.outgoing.extend(said)
+        return said
+
+    def _step(self, events: Iterable[Event]) -> list[Outgoing]:
+        self.now += 1
+        machine = self.machine
+        for event in events:
+            request = getattr(event, "request_id", "")
+            machine.load(self._read(machine.needs(event)))
+            if not (f"request.{request}" in self.stored and isinstance(event, Command)):
+                machine.handle(event, self.now)
+        overdue = machine.overdue(self.now)
+        machine.load(self._read(overdue))
+        machine.ask_again(overdue, self.now)
+        said = self._finish(machine)
+        while due := machine.due(3):
+            machine.load(self._read(due))
+            machine.touch(due)
+            said += self._finish(machine)
+        return said
+
+    def _read(self, contacts: Iterable[int]) -> list[Link]:
+        return [link for contact in contacts if (link := self.link(contact)) is not None]
+
+    def _finish(self, machine: Machine) -> list[Outgoing]:
+        step = machine.finish(self.now)
+        self._commit(step)
+        for request in step.requests:
+            self._store(f"request.{request}", {})
+        self.events.extend(step.events)
+        return [
+            out for out in self.outbox.messages(step) if isinstance(out.message, Mutate | LookGoogle | LookPlanfix)
+        ]
+
+    # ---- the others
+
+    def run(self, *events: Event, most: int = 400) -> None:
+        """Deliver, then play everything that is said until all is quiet."""
+        if events:
+            self.deliver(*events)
+        while self.outgoing:
+            most -= 1
+            assert most, f"it does not come to rest: {[type(o.message).__name__ for o in self.outgoing]}"
+            self.now += 1
+            for answer in self.answers(self.outgoing.pop(0).message):
+                self.deliver(answer)
+
+    def answers(self, message: Model) -> list[Event]:
+        match message:
+            case Mutate():
+                return list(self._mutate(message))
+            case LookGoogle() if message.what not in self.silent:
+                return list(self._look_google(message))
+            case LookPlanfix() if message.what not in self.silent:
+                return list(self._look_planfix(message))
+            case _:
+                return []
+
+    def enable(self) -> None:
+        self.run(
+            Enable(
+                request_id="enable",
+                filter_id=FILTER,
+                filter_name="Clients",
+                owner=7,
+                account=ACCOUNT,
+                google_email="a@x",
+            )
+        )
+
+    def sync(self) -> None:
+        self._serial += 1
+        self.run(SyncRequest(request_id=f"sync{self._serial}", filter_id=FILTER))
+
+    # ---- people's hands
+
+    def contact(self, number: int, **fields: Any) -> None:
+        """Made or changed in Planfix; not yet observed."""
+        self.planfix[number] = {**(self.planfix.get(number) or person_fields()), **fields}
+        self.members.add(number)
+
+    def person(self, resource: str, fields: Contact | None = None, *, label: bool = False, **changes: Any) -> Person:
+        """Made or changed in Google; not yet observed."""
+        self.now += 1
+        person = self.people.get(resource)
+        if person is None:
+            person = self.people[resource] = Person(resource, fields or person_fields())
+        person.fields = {**person.fields, **changes}
+        if label:
+            person.labels.add(LABEL)
+        return self._touch(person)
+
+    def unlabel(self, resource: str) -> None:
+        self.now += 1
+        self._touch(self.people[resource]).labels.discard(LABEL)
+
+    def person_of(self, contact: int) -> Person:
+        link = self.link(contact)
+        assert link is not None and link.resource is not None
+        return self.people[link.resource]
+
+    def _touch(self, person: Person) -> Person:
+        self._serial += 1
+        person.updated_at, person.etag = self.now, f"e{self._serial}"
+        return person
+
+    # ---- what watchers say
+
+    def saw_planfix(self, *contacts: int, member: bool | None = None, at: float | None = None) -> PlanfixObserved:
+        seen = tuple(PlanfixContact(contact=c, fields=self.planfix[c]) for c in contacts)
+        return PlanfixObserved(filter_id=FILTER, seen_at=at or self.now, member=member, contacts=seen)
+
+    def saw_google(self, *resources: str) -> GoogleObserved:
+        people = tuple(self._shown(self.people[resource]) for resource in resources)
+        return GoogleObserved(filter_id=FILTER, account=ACCOUNT, seen_at=self.now, people=people)
+
+    def saw_gone(self, *resources: str) -> GoogleGone:
+        return GoogleGone(filter_id=FILTER, account=ACCOUNT, seen_at=self.now, resources=resources)
+
+    def _shown(self, person: Person) -> GooglePerson:
+        return GooglePerson(
+            resource=person.resource,
+            source_id=person.resource.removeprefix("people/"),
+            etag=person.etag,
+            updated_at=person.updated_at,
+            fields=dict(person.fields),
+            raw={"etag": person.etag},
+            labels=tuple(sorted(person.labels)),
+            stamps=tuple(person.stamps),
+            previous=person.previous,
+        )
+
+    def _ours(self) -> list[Person]:
+        return [p for p in self.people.values() if LABEL in p.labels or p.stamps]
+
+    def _look_google(self, look: LookGoogle) -> Iterable[Event]:
+        if look.what == "listing":
+            ours = sorted(p.resource for p in self._ours())
+            for start in range(0, len(ours), 2):
+                yield self.saw_google(*ours[start : start + 2])
+            yield GoogleListed(
+                filter_id=FILTER,
+                account=ACCOUNT,
+                began_at=self.now,
+                low="",
+                high=LAST,
+                resources=tuple(ours),
+                people_total=len(self.people),
+                last=True,
+                request_id=look.request_id,
+            )
+        elif look.what == "people":
+            there = [r for r in look.resources if r in self.people]
+            if there:
+                yield self.saw_google(*there)
+            if gone := [r for r in look.resources if r not in self.people]:
+                yield self.saw_gone(*gone)
+        elif look.what == "label":
+            yield LabelObserved(
+                filter_id=FILTER,
+                account=ACCOUNT,
+                seen_at=self.now,
+                label=look.label or "",
+                exists=self.label,
+                members=sum(LABEL in p.labels for p in self.people.values()),
+            )
+        else:
+            answers = tuple(
+                ContactCandidates(
+                    contact=query.contact,
+                    candidates=tuple(self._candidates(query.contact, {*query.emails}, {*query.phones})),
+                )
+                for query in look.match
+            )
+            yield GoogleCandidates(filter_id=FILTER, account=ACCOUNT, seen_at=self.now, answers=answers)
+
+    def _candidates(self, contact: int, emails: set[str], numbers: set[str]) -> Iterable[Candidate]:
+        for person in self.people.values():
+            names = HASHER.names(str(person.fields["given"]), str(person.fields["family"]))
+            how = {"given": names[0], "given_initial": names[1], "given_is_initial": names[2], "family": names[3]}
+            if any(stamp.contact == contact for stamp in person.stamps):
+                yield Candidate.model_validate({"resource": person.resource, "by": "stamp", **how})
+            elif not person.stamps and emails & {HASHER.email(key) for key in keys(person.fields, "emails")}:
+                yield Candidate.model_validate({"resource": person.resource, "by": "email", **how})
+            elif not person.stamps and numbers & {HASHER.phone(key) for key in keys(person.fields, "phones")}:
+                yield Candidate.model_validate({"resource": person.resource, "by": "phone", **how})
+
+    def _look_planfix(self, look: LookPlanfix) -> Iterable[Event]:
+        if look.what == "listing":
+            members = sorted(self.members)
+            for start in range(0, len(members), 2):
+                yield self.saw_planfix(*members[start : start + 2], member=True)
+            yield PlanfixListed(
+                filter_id=FILTER,
+                began_at=self.now,
+                low=1,
+                high=10**9,
+                members=tuple(members),
+                last=True,
+                request_id=look.request_id,
+            )
+        elif look.what == "contacts":
+            self.now = max(self.now, look.not_before)
+            if inside := [c for c in look.contacts if c in self.members]:
+                yield self.saw_planfix(*inside, member=True)
+            if outside := [c for c in look.contacts if c in self.planfix and c not in self.members]:
+                yield self.saw_planfix(*outside)
+        elif look.what == "confirm":
+            gone = tuple(c for c in look.contacts if c not in self.members)
+            present = tuple(c for c in look.contacts if c in self.members)
+            yield PlanfixConfirmed(filter_id=FILTER, seen_at=self.now, gone=gone, present=present)
+        else:
+            answers = []
+            for query in look.match:
+                asked = {*query.emails, *query.phones}
+                found = tuple(
+                    PlanfixContact(contact=number, fields=fields)
+                    for number, fields in self.planfix.items()
+                    if asked & {*keys(fields, "emails"), *keys(fields, "phones")}
+                )
+                answers.append(ArrivalMatches(arrival=query.arrival, contacts=found))
+            yield PlanfixMatched(filter_id=FILTER, seen_at=self.now, answers=tuple(answers))
+
+    # ---- the writer
+
+    def _mutate(self, message: Mutate) -> Iterable[Event]:
+        items: list[SettledItem] = []
+        for one in (*message.google, *message.planfix):
+            copies = self.mutations.setdefault(one.mutation_id, [])
+            copies.append((one.revision, one.model_dump_json().encode()))
+        label = None
+        if message.label is not None:
+            self.label = True
+            label = LabelSettled(
+                mutation_id=message.label.mutation_id, outcome=Outcome.DONE, label=LABEL, name=message.label.name
+            )
+        for google in message.google:
+            items.append(self._once("google", google.contact, google, self._write_google))
+        for planfix in message.planfix:
+            if planfix.op == "create":
+                items.append(self._create(planfix))
+            else:
+                items.append(self._once("planfix", planfix.contact or 0, planfix, self._write_planfix))
+        yield Settled(filter_id=FILTER, target=message.target, answered_at=self.now, items=tuple(items), label=label)
+
+    def _once(self, side: str, contact: int, one: Any, write: Callable[[Any], SettledItem]) -> SettledItem:
+        revision, outcome = self.settled.get((side, contact), (0, Outcome.DONE))
+        if one.revision <= revision:
+            return _item(one, outcome)
+        item = write(one)
+        self.settled[side, contact] = one.revision, item.outcome
+        return item
+
+    def _write_google(self, one: GoogleMutation) -> SettledItem:
+        if one.contact in self.refuse:
+            return _item(one, Outcome.REFUSED, reason=self.refuse[one.contact])
+        known, kept = self.identity.get(one.contact, (one.resource, None))
+        resource = one.resource or known
+        person = self.people.get(resource or "")
+        if one.op == "ensure" and person is None:
+            self._serial += 1
+            person = self.people[f"people/n{self._serial}"] = Person(f"people/n{self._serial}", {})
+            kept = Kept.OURS
+        if person is None:
+            self.identity.pop(one.contact, None)
+            return _item(one, Outcome.GONE)
+        if one.op != "ensure" and one.etag is not None and one.etag != person.etag:
+            return _item(one, Outcome.STALE, person=self._shown(person))
+        self.now += 1
+        self.writes.append(f"google {one.op} {one.contact}")
+        self._touch(person)
+        if one.op == "remove":
+            person.labels.discard(LABEL)
+            ours = kept is Kept.OURS
+            self.identity.pop(one.contact, None)
+            if ours:
+                del self.people[person.resource]
+            return _item(one, Outcome.DONE, removed=ours, person=None)
+        person.fields = {**person.fields, **self.google_server(one.fields)}
+        person.labels.add(LABEL)
+        kept = kept or Kept.ADOPTED
+        if not any(stamp.contact == one.contact for stamp in person.stamps):
+            person.stamps = [*person.stamps, Stamp(contact=one.contact, kept=kept)]
+        self.identity[one.contact] = person.resource, kept
+        return _item(one, Outcome.DONE, person=self._shown(person), kept=kept)
+
+    def _write_planfix(self, one: PlanfixMutation) -> SettledItem:
+        number = one.contact or 0
+        if number not in self.planfix:
+            return _item(one, Outcome.GONE)
+        if number in self.read_only:
+            return _item(one, Outcome.READ_ONLY)
+        now = self.planfix[number]
+        if any(now.get(name) != value for name, value in one.expected.items()):
+            return _item(one, Outcome.STALE, planfix=PlanfixContact(contact=number, fields=now))
+        self.writes.append(f"planfix update {number}")
+        taken = {n: v for n, v in one.fields.items() if not (n == "given" and v == "")}
+        refused = {n: "A name is needed." for n in one.fields if n not in taken}
+        self.planfix[number] = {**now, **taken}
+        shown = PlanfixContact(contact=number, fields=self.planfix[number])
+        return _item(one, Outcome.DONE, planfix=shown, refused=refused)
+
+    def _create(self, one: PlanfixMutation) -> SettledItem:
+        number = self.markers.get(one.marker)
+        if number is None:
+            number = self.markers[one.marker] = max([100, *self.planfix]) + 1
+            self.writes.append(f"planfix create {number}")
+            self.planfix[number] = {**person_fields("", ""), **one.fields}
+            self.members.add(number)
+        shown = PlanfixContact(contact=number, fields=self.planfix[number])
+        return _item(one, Outcome.DONE, contact=number, planfix=shown)
+
+    # ---- what must hold
+
+    def summary(self) -> dict[str, Any]:
+        """What both sides and the filter have come to, without times and etags."""
+        return {
+            "planfix": self.planfix,
+            "people": {p.resource: (p.fields, sorted(p.labels)) for p in self.people.values()},
+            "links": {
+                c: (link.resource, link.dismissed, link.merged_into, link.hold, link.open, link.due)
+                for c, link in self.links.items()
+            },
+            "arrivals": sorted((a.source_id, a.stage, a.reason) for a in self.arrivals),
+            "state": self.record.state.value,
+        }
+
+
+def keys(fields: Contact, name: str) -> set[str]:
+    return {e.key for e in fields.get(name, ()) if isinstance(e, Element)}
+
+
+def _item(one: Any, outcome: Outcome, **more: Any) -> SettledItem:
+    values = {"contact": one.contact, "arrival": getattr(one, "arrival", None), **more}
+    return SettledItem(mutation_id=one.mutation_id, revision=one.revision, outcome=outcome, **values)
