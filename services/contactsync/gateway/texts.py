@@ -27,12 +27,8 @@ PROBLEMS: Final[Mapping[Problem, Mapping[Language, Text]]] = {
         "ru": Text("Такой страницы нет", "Проверьте адрес или попросите новую ссылку."),
     },
     Problem.BROKEN: {
-        "en": Text(
-            "Something went wrong here", "Try again; if it stays, tell your administrator."
-        ),
-        "ru": Text(
-            "Что-то пошло не так", "Попробуйте снова; если не поможет, сообщите администратору."
-        ),
+        "en": Text("Something went wrong here", "Try again; if it stays, tell your administrator."),
+        "ru": Text("Что-то пошло не так", "Попробуйте снова; если не поможет, сообщите администратору."),
     },
     Problem.LINK_FORGED: {
         "en": Text(
