@@ -149,6 +149,7 @@ class Machine:
         self._hashed: PlanfixObserved | None = None
         self._hashes: dict[int, int] = {}
         self._state = record.state if record is not None else None
+        self._now = 0.0
         self._begin(record)
         self._restarted = record is not None
 
@@ -228,6 +229,7 @@ class Machine:
     # ---- events
 
     def handle(self, event: Event, now: float) -> None:
+        self._now = now
         if isinstance(event, Command) and event.request_id in self._known_requests:
             return
         if isinstance(event, Enable):
@@ -459,7 +461,6 @@ class Machine:
             if link is None or not link.member:
                 continue
             if max(link.member_at, entry.member_at if entry is not None else 0.0) < event.seen_at:
-                self._set(left_at=max(self._record.left_at, event.seen_at))
                 self._put(replace(link, member=False, member_at=event.seen_at))
         for contact in event.present:
             link = self._links.get(contact)
@@ -536,7 +537,7 @@ class Machine:
         for person in event.people:
             owner = self._owner(person)
             if owner is None:
-                self._stranger(person)
+                self._stranger(person, event.seen_at)
                 continue
             link = self._links.get(owner)
             if link is None:
@@ -591,12 +592,20 @@ class Machine:
             self._wishes.label = True
         self._put(seen)
 
-    def _stranger(self, person: GooglePerson) -> None:
+    def _stranger(self, person: GooglePerson, seen_at: float) -> None:
         record = self._record
-        if not record.label or record.label not in person.labels:
-            self._drop_arrival(person.source_id)
-            return
         known = self.arrivals.get(person.source_id)
+        if known is not None and person.updated_at < known.google_at:
+            return
+        if not record.label or record.label not in person.labels:
+            if known is not None:
+                self._drop_arrival(person.source_id)
+                self._set(left_at=self._now)
+            return
+        if known is None and seen_at <= record.left_at:
+            # It may be one that was removed since: what it is now decides.
+            self._wishes.people.add(person.resource)
+            return
         arrival = arriving.arrival_of(person, known)
         if arrival.stamp_contact is not None and self.index.get(arrival.stamp_contact) is not None:
             arrival = replace(arrival, stage="held", reason=arriving.COPY, state="possible_duplicate")
@@ -604,7 +613,9 @@ class Machine:
 
     def _google_gone(self, event: GoogleGone) -> None:
         for resource in event.resources:
-            self._drop_arrival(self._by_resource.get(resource, ""))
+            if resource in self._by_resource:
+                self._drop_arrival(self._by_resource[resource])
+                self._set(left_at=self._now)
             contact = self.index.owner_of(resource)
             link = self._links.get(contact) if contact is not None else None
             if link is None or contact is None:
@@ -805,6 +816,7 @@ class Machine:
 
     def finish(self, now: float) -> Step:
         """Decide about everything touched; what is to be stored and published."""
+        self._now = now
         restarted, self._restarted = self._restarted, False
         begun = self._reopen() if restarted else []
         begun_arrivals = [a for a in self.arrivals.values() if restarted and a.stage in ("matching", "creating")]
@@ -870,6 +882,7 @@ class Machine:
             self._lost(link, decision.lost)
         if after is None:
             self._gone(link.revision)
+            self._set(left_at=now)
             links[contact] = None
             self.index.drop(contact)
             return
@@ -992,6 +1005,7 @@ class Machine:
         else:
             gone = self._links.get(contact)
             self._gone(gone.revision if gone is not None else 0)
+            self._set(left_at=self._now)
             self._links[contact] = None
             self._touched.add(contact)
             self.index.drop(contact)
