@@ -58,6 +58,8 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
 
 def person_gone(link: Link) -> Link | None:
     """The person is not in Google any more (a look-up by name said so)."""
+    if link.dismissed or link.merged_into is not None:
+        return link
     if link.own is None and not link.labelled:
         # It was only about to be adopted: look for another partner.
         return replace(
