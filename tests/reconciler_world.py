@@ -179,7 +179,8 @@ class World:
         if self.crashes:
             self.restart()
             said = self._step(events)
-        self.outgoing.extend(said)
+        waiting = [_content(out) for out in self.outgoing]
+        self.outgoing.extend(out for out in said if _content(out) not in waiting)
         return said
 
     def _step(self, events: Iterable[Event]) -> list[Outgoing]:
@@ -505,6 +506,11 @@ class World:
             "arrivals": sorted((a.source_id, a.stage, a.reason) for a in self.arrivals),
             "state": self.record.state.value,
         }
+
+
+def _content(out: Outgoing) -> Model:
+    """A message without who sends it: what is said again after a restart may still wait from before."""
+    return out.message.model_copy(update={"epoch": 0})
 
 
 def keys(fields: Contact, name: str) -> set[str]:
