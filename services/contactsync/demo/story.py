@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from contactsync.runtime.nats_link import LinkSettings
 from contactsync.simulators.invariants import Snapshot, Synced
 from contactsync.simulators.people import HumanAction, plan_edits
 from contactsync.simulators.seed import adoption_cases, private_people
+from contactsync_contracts.messages import NewContactDefaults
 
 SYNC_S = 3600.0
 PRIVATE_PEOPLE = 40
@@ -40,30 +41,30 @@ class Part:
     email: str
     account: str
     employee: int
+    group: int
     label: str = ""
-    first_sync_s: float = 0.0
-    progress: dict[str, Any] = field(default_factory=dict)
 
 
 async def run(*, contacts: int, filters: int, seed: int, keep: bool, console: Console) -> int:
     """Play it; 0 only if every invariant holds. `keep`: leave everything running until Ctrl-C."""
     folder = Path(tempfile.mkdtemp(prefix="contactsync-demo-"))
     world = World(folder, Quotas.documented(SPEED_UP))
+    tidy = False
     try:
         checked = await _play(world, contacts, filters, seed, console)
         Report(console).show(checked)
         if keep:
             await _keep(world, console)
+        tidy = checked.holds
         return 0 if checked.holds else 1
     except DemoFailed as error:
         console.print(f"[red]The demo could not go on:[/] {error}", highlight=False)
         console.print(f"The log of the services is {folder / 'up.log'}", highlight=False)
-        keep = True
         return 1
     finally:
         with anyio.CancelScope(shield=True):
             await world.stop()
-        if not keep:
+        if tidy:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -82,8 +83,11 @@ async def _play(world: World, contacts: int, filters: int, seed: int, console: C
     async with _connected(world) as (bus, client):
         first = await _first_syncs(world, client, parts, console)
         after_first = await _counters(world)
+        synced = await _snapshot(world, parts)
         for part in parts:
             part.label = (await client.status(part.filter_id))["label"]
+            # So that a contact created from Google falls into the filter (here: its contact group).
+            await client.change(part.filter_id, new_contact=NewContactDefaults(group=part.group))
         actions = await _people_edit(world, parts, rng, console)
         await _sync_back(world, client, parts, console)
         # What one filter's sync wrote to Planfix may still be on its way to another filter.
@@ -99,6 +103,7 @@ async def _play(world: World, contacts: int, filters: int, seed: int, console: C
             parts=[Synced(p.filter_id, p.email, _resource(now, p)) for p in parts],
             names={p.filter_id: p.name for p in parts},
             before=before,
+            synced=synced,
             now=now,
             at_last=await _snapshot(world, parts),
             actions=actions,
@@ -117,10 +122,10 @@ async def _furnish(world: World, contacts: int, filters: int, seed: int) -> list
     ]
     seeded = await world.control("planfix", "seed", count=contacts, seed=seed, filters=filters, names=names)
     parts = []
-    for n, filter_id in enumerate(seeded["filters"]):
+    for n, (filter_id, group) in enumerate(zip(seeded["filters"], seeded["groups"], strict=True)):
         await world.control("planfix", "set_filter_owner", filter_id=filter_id, owner=employees[n])
         await world.control("google", "add_account", email=_email(n), sub=f"10{n:05}")
-        parts.append(Part(filter_id, names[n], _email(n), f"10{n:05}", employees[n]))
+        parts.append(Part(filter_id, names[n], _email(n), f"10{n:05}", employees[n], group))
     bystander = "bystander@example.com"
     await world.control("google", "add_account", email=bystander, sub="999")
     dump = await world.look("planfix", "dump")
@@ -171,7 +176,6 @@ async def _first_syncs(world: World, client: Client, parts: list[Part], console:
             while waiting:
                 for filter_id, part in list(waiting.items()):
                     status = await client.status(filter_id)
-                    part.progress = status
                     counts = status["contacts"]
                     known = sum(counts.values())
                     done = known - counts["pending"]
@@ -229,7 +233,7 @@ async def _quiet(world: World, client: Client, parts: list[Part], console: Conso
 async def _short_pages(world: World, client: Client, parts: list[Part], console: Console) -> dict[str, Any]:
     """Both vendors silently lose half of their next list answers, and everything is listed again."""
     for path in (r"/contact/list$", r"/people/me/connections$"):
-        await world.control("faults", "add", kind="short_page", path=path, times=3)
+        await world.control("faults", "add_fault", kind="short_page", path=path, times=3)
     await _sync_back(world, client, parts, console, quiet=True)
     await world.control("faults", "clear")
     return await _counters(world)

@@ -64,7 +64,7 @@ class World:
         quotas = self.quotas
         self._spawn(
             "simulate",
-            ["simulate", "--port", str(self.sim_port), "--contacts", "0", "--no-seed"],
+            ["simulate", "--port", str(self.sim_port), "--no-seed"],
             {},
         )
         await self._until_answers(f"{self.sim}/_control/planfix/counters", "simulate")
@@ -209,7 +209,7 @@ class World:
             raw = await answer.read()
             if answer.status >= 400:
                 raise DemoFailed(f"{path}: {answer.status} {raw[:300].decode(errors='replace')}")
-            return orjson.loads(raw)
+            return orjson.loads(raw)["result"]
 
     async def activate(self, link: str, email: str) -> None:
         """Open the link as the employee would, choose the Google account, allow what is asked."""
