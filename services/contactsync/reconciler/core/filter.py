@@ -30,8 +30,9 @@ class Run:
 class FilterRecord:
     """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
     mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at:
-    when a link or a labelled person was last removed, so that older observations of strangers are looked at again; revisions: the highest revision of links that are gone, since the
-    writer remembers those; filter_at/account_at: what the latest news of either is from."""
+    when a link or a labelled person was last removed, so that older observations of strangers are looked at again;
+    revisions: the highest revision of links that are gone, since the writer remembers those; filter_at/account_at:
+    what the latest news of either is from."""
 
     filter_id: str
     name: str

@@ -818,7 +818,7 @@ class Machine:
         """Decide about everything touched; what is to be stored and published."""
         self._now = now
         restarted, self._restarted = self._restarted, False
-        begun = self._reopen() if restarted else []
+        begun = self._reopen(now) if restarted else []
         begun_arrivals = [a for a in self.arrivals.values() if restarted and a.stage in ("matching", "creating")]
         links: dict[int, Link | None] = {}
         if self.record is not None:
@@ -846,8 +846,12 @@ class Machine:
         self._begin(self.record)
         return step
 
-    def _reopen(self) -> list[Begun]:
-        """After a take-over: what was under way is said again; it is once-only by its revision."""
+    def _reopen(self, now: float) -> list[Begun]:
+        """After a take-over: what was under way is said again; it is once-only by its revision. The end of a run that
+        was stored a moment ago may not have been said."""
+        again = runs.finished_again(self._record, now)
+        if again is not None:
+            self._events.append(again)
         reopened, self._open_at_start = self._open_at_start, []
         record = self._record
         self._wishes.label |= any(link.asked == "label" for link in reopened)

@@ -7,9 +7,10 @@ from dataclasses import replace
 from contactsync.reconciler.core.filter import FilterRecord, Run, counted
 from contactsync_contracts.messages import SyncFinished, SyncProgress, SyncStarted
 
-__all__ = ["answered", "counted", "ended", "finished", "progress", "start", "started"]
+__all__ = ["answered", "counted", "ended", "finished", "finished_again", "progress", "start", "started"]
 
 
+SAID_AGAIN_S = 300.0
 PAUSED = "The synchronisation is paused."
 
 
@@ -72,8 +73,16 @@ def finished(record: FilterRecord, run: Run, now: float, *, cut_short: bool) -> 
     )
 
 
+def finished_again(record: FilterRecord, now: float) -> SyncFinished | None:
+    """The last run's end, if it is so recent that whoever waits for it may not have heard."""
+    last = record.last_sync
+    if last is None or now - float(last["finished_at"]) > SAID_AGAIN_S:
+        return None
+    return SyncFinished.model_validate({"filter_id": record.filter_id, "request_id": last["run_id"], **last})
+
+
 def ended(record: FilterRecord, finish: SyncFinished) -> FilterRecord:
     return replace(record, run=None, last_sync=finish.model_dump(include=_LAST_SYNC))
 
 
-_LAST_SYNC = {"run_id", "started_at", "finished_at", "outcome", "created", "updated", "removed"}
+_LAST_SYNC = {"run_id", "started_at", "finished_at", "outcome", "created", "updated", "removed", "reason"}
