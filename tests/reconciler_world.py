@@ -30,6 +30,7 @@ from contactsync_contracts.messages import (
     Candidate,
     ContactCandidates,
     Enable,
+    FilterState,
     GoogleCandidates,
     GoogleGone,
     GoogleListed,
@@ -147,6 +148,9 @@ class World:
     @property
     def record(self) -> FilterRecord:
         return filter_from_json(orjson.loads(self.stored["record"]))
+
+    def state(self) -> FilterState:
+        return self.record.state
 
     def _commit(self, step: Step) -> None:
         for contact, link in step.links.items():
@@ -278,7 +282,8 @@ class World:
 
     def person_of(self, contact: int) -> Person:
         link = self.link(contact)
-        assert link is not None and link.resource is not None
+        assert link is not None
+        assert link.resource is not None
         return self.people[link.resource]
 
     def _touch(self, person: Person) -> Person:
@@ -407,7 +412,8 @@ class World:
 
     def _mutate(self, message: Mutate) -> Iterable[Event]:
         items: list[SettledItem] = []
-        for one in (*message.google, *message.planfix):
+        both: tuple[GoogleMutation | PlanfixMutation, ...] = (*message.google, *message.planfix)
+        for one in both:
             copies = self.mutations.setdefault(one.mutation_id, [])
             copies.append((one.revision, one.model_dump_json().encode()))
         label = None
@@ -511,6 +517,11 @@ class World:
 def _content(out: Outgoing) -> Model:
     """A message without who sends it: what is said again after a restart may still wait from before."""
     return out.message.model_copy(update={"epoch": 0})
+
+
+def in_mode(mode: str, **more: Any) -> World:
+    """`mode`: steady, restarts, crashes."""
+    return World(restarts=mode == "restarts", crashes=mode == "crashes", **more)
 
 
 def keys(fields: Contact, name: str) -> set[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from reconciler_world import LABEL, World, keys, person_fields, phones
 
 from contactsync.reconciler.core.machine import Event
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import FilterState
+from reconciler_world import LABEL, World, keys, person_fields, phones
 
 SEEDS = range(60)
 PRIVATE = "+9"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from reconciler_world import ACCOUNT, FILTER, LABEL, World, person_fields, phones
 
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import (
@@ -24,8 +23,9 @@ from contactsync_contracts.messages import (
     SyncRequest,
     SyncStarted,
 )
+from reconciler_world import ACCOUNT, FILTER, LABEL, World, in_mode, person_fields, phones
 
-MODES = [{}, {"restarts": True}, {"crashes": True}]
+MODES = ["steady", "restarts", "crashes"]
 
 
 def email(address: str) -> tuple[Element, ...]:
@@ -68,14 +68,14 @@ def test_the_first_sync_goes_label_google_planfix_candidates_writes() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_contact_has_one_person_and_a_second_sync_is_quiet(mode: dict[str, bool]) -> None:
-    world = World(**mode)
+def test_every_contact_has_one_person_and_a_second_sync_is_quiet(mode: str) -> None:
+    world = in_mode(mode)
     for number in range(1, 8):
         world.contact(number, given=f"N{number}", emails=email(f"{number}@x"))
     world.enable()
     assert len(world.people) == 7
     assert all(LABEL in person.labels for person in world.people.values())
-    assert world.record.state is FilterState.IN_SYNC
+    assert world.state() is FilterState.IN_SYNC
     before = list(world.writes)
     world.sync()
     world.sync()
@@ -83,8 +83,8 @@ def test_every_contact_has_one_person_and_a_second_sync_is_quiet(mode: dict[str,
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_private_person_with_the_same_email_is_adopted(mode: dict[str, bool]) -> None:
-    world = World(**mode)
+def test_a_private_person_with_the_same_email_is_adopted(mode: str) -> None:
+    world = in_mode(mode)
     world.contact(1, emails=email("1@x"), phones=phones("+1"))
     world.person("people/c1", person_fields(email="1@x", notes="private", phones=phones("+2")))
     world.enable()
@@ -104,9 +104,10 @@ def test_more_than_one_candidate_links_and_creates_nothing() -> None:
     world.enable()
     assert not world.writes
     link = world.link(1)
-    assert link is not None and link.hold is not None
+    assert link is not None
+    assert link.hold is not None
     assert (link.hold.state, link.hold.candidates) == ("possible_duplicate", ("people/c1", "people/c2"))
-    assert world.record.state is FilterState.IN_SYNC
+    assert world.state() is FilterState.IN_SYNC
 
 
 def test_two_contacts_that_could_be_one_person_are_both_held() -> None:
@@ -129,12 +130,12 @@ def test_a_shared_family_phone_matches_nobody_of_another_name() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_lost_state_is_rebuilt_from_the_stamps_without_writes(mode: dict[str, bool]) -> None:
-    world = World(**mode)
+def test_lost_state_is_rebuilt_from_the_stamps_without_writes(mode: str) -> None:
+    world = in_mode(mode)
     for number in (1, 2, 3):
         world.contact(number, emails=email(f"{number}@x"))
     world.enable()
-    again = World(**mode, planfix=world.planfix, members=world.members, people=world.people, label=True)
+    again = in_mode(mode, planfix=world.planfix, members=world.members, people=world.people, label=True)
     again.now = world.now + 1000
     again.enable()
     assert again.writes == []
@@ -171,12 +172,12 @@ def test_an_event_for_a_filter_that_nobody_enabled_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_pause_in_the_middle_is_made_up_for(mode: dict[str, bool]) -> None:
-    world = World(**mode)
+def test_a_pause_in_the_middle_is_made_up_for(mode: str) -> None:
+    world = in_mode(mode)
     world.contact(1)
     world.enable()
     world.run(Pause(request_id="p", filter_id=FILTER))
-    assert world.record.state is FilterState.PAUSED
+    assert world.state() is FilterState.PAUSED
     before = list(world.writes)
     world.contact(1, notes="new")
     world.contact(2, given="Bob")
@@ -190,9 +191,9 @@ def test_a_pause_in_the_middle_is_made_up_for(mode: dict[str, bool]) -> None:
     assert world.person_of(1).fields["notes"] == "new"
     assert world.person_of(2).fields["given"] == "Bob"
     assert world.planfix[101]["given"] == "Carl"
-    assert world.record.state is FilterState.IN_SYNC
+    assert world.state() is FilterState.IN_SYNC
     world.run(Pause(request_id="p", filter_id=FILTER))
-    assert world.record.state is FilterState.IN_SYNC, "an old command, delivered again"
+    assert world.state() is FilterState.IN_SYNC, "an old command, delivered again"
 
 
 def test_a_dead_grant_stops_writes_until_it_is_alive_again() -> None:
@@ -201,14 +202,14 @@ def test_a_dead_grant_stops_writes_until_it_is_alive_again() -> None:
     world.enable()
     dead = AccountObserved(filter_id=FILTER, account=ACCOUNT, seen_at=world.now, connected=False, reason="revoked")
     world.run(dead)
-    assert world.record.state is FilterState.RECONNECT_NEEDED
+    assert world.state() is FilterState.RECONNECT_NEEDED
     world.contact(1, notes="new")
     world.run(world.saw_planfix(1))
     assert world.writes == ["google ensure 1"]
     world.run(AccountObserved(filter_id=FILTER, account=ACCOUNT, seen_at=world.now + 1, connected=True))
     assert world.person_of(1).fields["notes"] == "new"
     world.run(dead)
-    assert world.record.state is FilterState.IN_SYNC, "older news of the account"
+    assert world.state() is FilterState.IN_SYNC, "older news of the account"
 
 
 def test_candidates_that_were_not_asked_for_link_nobody() -> None:
@@ -237,5 +238,6 @@ def test_a_listing_without_our_people_deletes_and_dismisses_nothing() -> None:
     )
     world.run(listed)
     link = world.link(1)
-    assert link is not None and not link.dismissed
+    assert link is not None
+    assert not link.dismissed
     assert world.people == people

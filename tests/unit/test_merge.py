@@ -132,7 +132,9 @@ def test_elements_are_merged(
 @pytest.mark.parametrize("rules", [TWO_WAY, ONE_WAY, ADOPT])
 def test_a_field_that_one_side_does_not_know_is_left_alone(rules: Rules) -> None:
     base: Contact = {"notes": "a", "phones": phones("1m")}
-    for p, g in (({}, {"notes": "b", "phones": ()}), ({"notes": "b", "phones": ()}, {})):
+    edited: Contact = {"notes": "b", "phones": ()}
+    nothing: Contact = {}
+    for p, g in ((nothing, edited), (edited, nothing)):
         found = merge(p, g, base, base, rules)
         assert found.quiet
         assert (found.base_planfix, found.base_google) == (base, base)
