@@ -25,11 +25,18 @@ class NoLimit:
     async def acquire(self, _cls: object) -> NoLimit:
         return self
 
+    async def ended(self) -> None:
+
+        pass
+
+
     async def told(self, left: int) -> None: ...
 
     async def penalise(self, pause_s: float) -> None: ...
 
     def sent(self) -> None: ...
+
+    def ended(self) -> None: ...
 
     def dropped(self) -> None: ...
 

@@ -39,6 +39,11 @@ class NoLimit:
     async def acquire(self, _cls: Class) -> NoLimit:
         return self
 
+    async def ended(self) -> None:
+
+        pass
+
+
     async def told(self, left: int) -> None:
         self.left.append(left)
 
@@ -47,6 +52,9 @@ class NoLimit:
 
     def sent(self) -> None:
         self.sent_count += 1
+
+    def ended(self) -> None:
+        pass
 
     def dropped(self) -> None:
         pass

@@ -141,6 +141,11 @@ class NoLimit:
     async def acquire(self, _cls: Class) -> NoLimit:
         return self
 
+    async def ended(self) -> None:
+
+        pass
+
+
     async def told(self, left: int) -> None:
         self.heard.append(("left", left))
 
@@ -149,6 +154,9 @@ class NoLimit:
 
     def sent(self) -> None:
         self.heard.append(("sent", 0))
+
+    def ended(self) -> None:
+        pass
 
     def dropped(self) -> None:
         self.heard.append(("dropped", 0))
@@ -273,6 +281,9 @@ async def test_more_than_a_hundred_numbers_do_not_fit_a_page() -> None:
 
 async def test_a_broken_quota_record_does_not_hide_what_became_of_a_write() -> None:
     class Broken(NoLimit):
+        async def ended(self) -> None:
+            pass
+
         async def told(self, left: int) -> None:
             raise Unavailable("no connection to NATS")
 

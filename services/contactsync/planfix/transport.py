@@ -34,9 +34,12 @@ _RANK: Final[Mapping[Class, int]] = {Class.HUMAN: 0, Class.CHANGE: 1, Class.BACK
 
 
 class Permit(Protocol):
-    """The right to one request: `sent` when its headers are on the wire, `dropped` when it never was."""
+    """The right to one request: `sent` when its headers are on the wire, `ended` when it was answered or given up,
+    `dropped` when it never was sent."""
 
     def sent(self) -> None: ...
+
+    def ended(self) -> None: ...
 
     def dropped(self) -> None: ...
 
@@ -49,6 +52,9 @@ class Quota(Protocol):
 
     async def told(self, left: int) -> None:
         """`X-RateLimit-Remaining` of an answer."""
+
+    async def ended(self) -> None:
+        """A request was answered or given up; it arrived no later than now."""
 
     async def penalise(self, pause_s: float) -> None:
         """Planfix said that its limit is reached, for this long."""
@@ -165,7 +171,12 @@ class Transport:
     ) -> tuple[int, dict[str, Any]]:
         """Status and content of a success. Raises `contactsync.errors`."""
         async with self._turns.turn(cls) as permit:
-            answer = await self._exchange(verb, path, asked, body, query, permit)
+            try:
+                answer = await self._exchange(verb, path, asked, body, query, permit)
+            finally:
+                permit.ended()
+                with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
+                    await _noted(self._quota.ended())
             await self._tell_remaining(answer)
             try:
                 content = content_of(answer, asked, attempt=self._limited)

@@ -231,6 +231,12 @@ def start(pace: Pace, now: float, spacing_s: float, per_day: int, cls: Class) ->
     return replace(pace, last_start=now, day=day, vendor_left=left), 0.0
 
 
+def ended(pace: Pace, now: float) -> Pace:
+    """The last request was answered or given up. Until then it may have arrived at any moment, and what Planfix counts
+    is arrivals: the next one leaves a spacing after this."""
+    return replace(pace, last_start=max(pace.last_start, now))
+
+
 def _stretch(pace: Pace, now: float, per_day: int, cls: Class) -> float:
     """Below half of the day's requests background work slows down in proportion, to a tenth of its speed."""
     if cls is not Class.BACKGROUND or not per_day:

@@ -136,6 +136,11 @@ class Permit:
             self.at = self._clock.monotonic()
             self.done.set()
 
+    def ended(self) -> None:
+        """The answer is there, or nobody waits for it any more: it has arrived by now, if ever."""
+        self.at = self._clock.monotonic()
+        self.done.set()
+
     def dropped(self) -> None:
         self.done.set()
 
@@ -207,6 +212,11 @@ class PlanfixQuota:
                 await self._last.done.wait()
             self._last.dropped()
         return self._last.at + self._spacing_s - self._clock.monotonic()
+
+    async def ended(self) -> None:
+        """A request was answered or given up: other processes leave a spacing after this moment."""
+        if self._spacing_s:
+            await self._record.change(lambda pace: (pacing.ended(pace, self._clock.wall()), None))
 
     async def penalise(self, pause_s: float) -> None:
         """Planfix answered 429."""
