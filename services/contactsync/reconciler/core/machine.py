@@ -572,7 +572,8 @@ class Machine:
             other = self.index.owner_of(name)
             link = self._links.get(other) if other is not None else None
             if other is not None and other != owner and link is not None:
-                self._put(replace(settle.merged(link, owner)))
+                self._put(settle.merged(link, owner))
+                self._set(left_at=self._now)  # the name that it had is a stranger's now
 
     def _person_seen(self, link: Link, person: GooglePerson, seen_at: float, now: float) -> None:
         record = self._record
@@ -1070,6 +1071,8 @@ def _is_free(entry: Entry, resource: str) -> bool:
     ends a dismissal."""
     if entry.state is ContactState.DISMISSED:
         return True
+    if entry.state is ContactState.MERGED:
+        return False
     return entry.resource == resource or (entry.resource is None and not entry.open)
 
 
