@@ -11,7 +11,7 @@ from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import FilterState, Pause, Resume
 from reconciler_world import FILTER, LABEL, World, keys, person_fields, phones
 
-SEEDS = range(300)
+SEEDS = range(60)
 PRIVATE = "+9"
 """An adopted person's own number: it stays in Google and does not reach Planfix."""
 
@@ -79,8 +79,8 @@ def edit(rng: random.Random, world: World, late: list[Event]) -> None:
             resource = rng.choice(people)
             del world.people[resource]
             late.append(world.saw_gone(resource))
-        case 6 if people and rng.random() < 0.5:
-            resource = rng.choice(people)
+        case 6 if stamped := [name for name in people if world.people[name].stamps]:
+            resource = rng.choice(stamped)
             world.unlabel(resource)
             late.append(world.saw_google(resource))
         case 7 if taken := [p for p in world.people.values() if p.stamps and LABEL not in p.labels]:
@@ -99,8 +99,11 @@ def edit(rng: random.Random, world: World, late: list[Event]) -> None:
                 world.person(survivor.resource)
                 late += [world.saw_google(survivor.resource), world.saw_gone(other.resource)]
         case _:
-            name = f"people/h{rng.randint(1, 3)}"
-            world.person(name, person_fields(f"H{name[-1]}", email=f"{name[-1]}@h"), label=True)
+            one = rng.randint(1, 3)
+            name = f"people/h{one}"
+            if name not in world.people:  # a name is never given twice
+                name = f"people/h{one}-{len(world.seen)}"
+            world.person(name, person_fields(f"H{one}", email=f"{name}@h"), label=True)
             late.append(world.saw_google(name))
 
 
