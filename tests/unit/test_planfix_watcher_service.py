@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +88,7 @@ class FakePlanfix:
         self._request("filters")
         return self.lists
 
-    async def employees(self, *, cls: Class) -> list[Employee]:
+    async def employees(self, *, cls: Class, until: Collection[int] = ()) -> list[Employee]:
         self._request("employees")
         return self.staff
 

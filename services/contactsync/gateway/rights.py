@@ -27,7 +27,7 @@ async def activatable(planfix: PlanfixApi, filter_id: str, user: int | None) -> 
             raise Refusal(Problem.FILTER_NO_OWNER)
         if user is not None and found.owner != user:
             raise Refusal(Problem.NOT_OWNER)
-        employees = await planfix.employees(cls=Class.HUMAN)
+        employees = await planfix.employees(cls=Class.HUMAN, until=(found.owner,))
     if not any(one.number == found.owner and one.active for one in employees):
         raise Refusal(Problem.OWNER_INACTIVE)
     return found, found.owner

@@ -7,7 +7,7 @@ requests are those of Planfix's OpenAPI description 1.6.9 and its page on comple
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from contactsync.errors import Gone
@@ -125,8 +125,8 @@ class PlanfixRest:
             found.append(Filter(filter_id=str(row["id"]), name=str(row.get("name") or ""), owner=number))
         return found
 
-    async def employees(self, *, cls: Class) -> list[Employee]:
-        """Pages to an empty one, since a page may be short before the end."""
+    async def employees(self, *, cls: Class, until: Collection[int] = ()) -> list[Employee]:
+        """Pages to an empty one, since a page may be short before the end, or until the wanted ones were seen."""
         found: dict[int, Employee] = {}
         offset = 0
         for _ in range(PAGES_MAX):
@@ -144,6 +144,8 @@ class PlanfixRest:
             for row in rows:
                 if (number := entity_number(row.get("id"))) is not None:
                     found[number] = _employee(number, row)
+            if until and found.keys() >= set(until):
+                break
         return list(found.values())
 
     async def company_number(self, name: str, *, cls: Class) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -92,8 +92,8 @@ class PlanfixApi(Protocol):
 
     async def filters(self, *, cls: Class) -> list[Filter]: ...
 
-    async def employees(self, *, cls: Class) -> list[Employee]:
-        """All employees, inactive ones too."""
+    async def employees(self, *, cls: Class, until: Collection[int] = ()) -> list[Employee]:
+        """All employees, inactive ones too; with `until`, only as far as needed to see all of these."""
 
     async def update_contact(
         self,

@@ -403,7 +403,9 @@ class PlanfixWatcher:
         jobs = [job for job in self._jobs.values() if job.look.what == "filter"]
         cls = Class.HUMAN if any(job.look.cls is Class.HUMAN for job in jobs) else Class.CHANGE
         filters = await self._api.filters(cls=cls)
-        employees = await self._api.employees(cls=cls)
+        owners = {view.owner for view in self._views.values() if view.watched and view.owner is not None}
+        owners |= {job.look.owner for job in jobs if job.look.owner is not None}
+        employees = await self._api.employees(cls=cls, until=owners)
         await self._works(fence)
         views = {view.filter_id: view for view in self._views.values() if view.watched}
         for job in jobs:  # a filter that is being activated may have no record yet
