@@ -88,6 +88,7 @@ ELEMENTS = [
     ("google_adds", TWO_WAY, "1m", "1m 2w", "1m", NONE, "1m 2w"),
     ("google_adds_one_way", ONE_WAY, "1m", "1m 2w", "1m", "1m", NONE),
     ("both_add_different_ones", TWO_WAY, "1m 2w", "1m 3h", "1m", "1m 3h 2w", "1m 2w 3h"),
+    ("both_add_the_same_one_with_another_type", GOOGLE_WINS, "1m 2w", "1m 2h", "1m", "1m 2w", NONE),
     ("both_add_the_same_one", TWO_WAY, "1m 2w", "1m 2w", "1m", NONE, NONE),
     ("planfix_removes", TWO_WAY, "1m", "1m 2w", "1m 2w", "1m", NONE),
     ("google_removes", TWO_WAY, "1m 2w", "1m", "1m 2w", NONE, "1m"),

@@ -215,8 +215,8 @@ def _element_verdict(
         return Verdict.AGREE if _same(p, g) else Verdict.TO_PLANFIX
     if p is None:
         return Verdict.TO_PLANFIX
-    if g is None:
-        return Verdict.TO_GOOGLE
+    if g is None or (base_p is None and base_g is None):
+        return Verdict.TO_GOOGLE  # an element that is new on both sides has no base to date its edits by
     return Verdict.TO_GOOGLE if rules.conflict_winner is Side.PLANFIX else Verdict.TO_PLANFIX
 
 
@@ -224,7 +224,8 @@ def _verdicts(
     p: Value, g: Value, base_p: Value | None, base_g: Value | None, has_base: bool, rules: Rules
 ) -> Iterator[tuple[str, Verdict, Element | None, Element | None, Element | None, Element | None]]:
     """Every element of either side or base, in the order Planfix, Google, bases."""
-    ps, gs, bps, bgs = _by_key(p), _by_key(g), _by_key(base_p), _by_key(base_g)
+    ps, gs = _by_key(p), _by_key(g)
+    bps, bgs = (_by_key(base_p), _by_key(base_g)) if has_base else ({}, {})  # half a base is none
     for key in dict.fromkeys((*ps, *gs, *bps, *bgs)):
         sides = ps.get(key), gs.get(key), bps.get(key), bgs.get(key)
         yield key, _element_verdict(*sides, has_base, rules), *sides
@@ -242,7 +243,7 @@ def _merge_elements(
     refused: Mapping[str, str],
 ) -> None:
     to_google, to_planfix = _by_key(g), _by_key(p)
-    base_p, base_g = _by_key(bases_p.get(name)), _by_key(bases_g.get(name))
+    base_p, base_g = (_by_key(bases_p[name]), _by_key(bases_g[name])) if has_base else ({}, {})
     google_moves = planfix_moves = False
     for key, verdict, p_el, g_el, _bp_el, bg_el in _verdicts(
         p, g, bases_p.get(name), bases_g.get(name), has_base, rules
@@ -326,7 +327,7 @@ def _advance_elements(
     p, g = (source, before) if to_google else (before, source)
     has_base = name in bases_p and name in bases_g
     answers, sources = _by_key(answer), _by_key(source)
-    base_p, base_g = _by_key(bases_p.get(name)), _by_key(bases_g.get(name))
+    base_p, base_g = (_by_key(bases_p[name]), _by_key(bases_g[name])) if has_base else ({}, {})
     other_way = Verdict.TO_PLANFIX if to_google else Verdict.TO_GOOGLE
     waiting: set[str] = set()
     for key, verdict, *_ in _verdicts(p, g, bases_p.get(name), bases_g.get(name), has_base, rules):
