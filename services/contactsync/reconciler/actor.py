@@ -32,6 +32,8 @@ from contactsync_contracts.messages import MESSAGES, NewContactDefaults, SyncFin
 
 SERVICE = "reconciler"
 DUE_AT_ONCE = 500
+RECENT_MAX = 2000
+"""Links kept whole in memory, about 5 kB each, the latest stored."""
 HISTORY_TTL_S = 90 * 86_400
 TICK_S = 60.0
 
@@ -49,9 +51,12 @@ class Actor:
         self._hasher = hasher
         self._outbox = Outbox(hasher, defaults, fence.epoch)
         self._machine: Machine | None = None
+        self._recent: dict[int, Link] = {}
 
     async def handle(self, deliveries: Sequence[Delivery], now: Callable[[], float]) -> float | None:
         """Work through these messages (none: something may be due). When to be called again, or None."""
+        if self._machine is None:
+            self._recent.clear()
         machine = self._machine or await self._load()
         self._machine = None  # until this step is through; a failure leaves nothing half-done in memory
         for delivery in deliveries:
@@ -80,22 +85,29 @@ class Actor:
 
     async def _load(self) -> Machine:
         record = await self._bus.get(self._key)
-        links: list[Link] = []
         arrivals: list[Arrival] = []
-        if record is not None:
-            async for stored in self._bus.load(f"{self._key}.link."):
-                links.append(link_from_json(orjson.loads(stored.value)))
-            async for stored in self._bus.load(f"{self._key}.arrival."):
-                arrivals.append(arrival_from_json(orjson.loads(stored.value)))
-        known = filter_from_json(orjson.loads(record.value)) if record is not None else None
-        return Machine(known, links, arrivals, self._hasher)
+        if record is None:
+            return Machine(None, [], [], self._hasher)
+        async for stored in self._bus.load(f"{self._key}.arrival."):
+            arrivals.append(arrival_from_json(orjson.loads(stored.value)))
+        machine = Machine(filter_from_json(orjson.loads(record.value)), [], arrivals, self._hasher)
+        async for stored in self._bus.load(f"{self._key}.link."):
+            machine.know(link_from_json(orjson.loads(stored.value)))  # one by one: 25,000 whole links are 150 MB
+        return machine
 
     async def _links(self, contacts: Iterable[int]) -> list[Link]:
-        keys = [f"{self._key}.link.{contact}" for contact in contacts]
-        if not keys:
-            return []
-        records = await self._bus.load_keys(keys)
-        return [link_from_json(orjson.loads(record.value)) for record in records.values()]
+        """From memory if stored a moment ago (a contact comes by three times in a first sync), else read."""
+        found, keys = [], []
+        for contact in contacts:
+            link = self._recent.get(contact)
+            if link is not None:
+                found.append(link)
+            else:
+                keys.append(f"{self._key}.link.{contact}")
+        if keys:
+            records = await self._bus.load_keys(keys)
+            found += [link_from_json(orjson.loads(record.value)) for record in records.values()]
+        return found
 
     async def _read(self, delivery: Delivery) -> Event | None:
         """The message as its contract has it; what does not fit is kept aside with the reason, never retried."""
@@ -151,9 +163,18 @@ class Actor:
         puts, last = self._puts(step, now)
         if puts or last:
             await commit_all(self._bus, self._fence, puts, last)
+        self._remember(step)
         outgoing = self._outbox.messages(step)
         if outgoing:
             await self._bus.publish_many([_message(item) for item in outgoing])
+
+    def _remember(self, step: Step) -> None:
+        for contact, link in step.links.items():
+            self._recent.pop(contact, None)
+            if link is not None:
+                self._recent[contact] = link
+        while len(self._recent) > RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
 
     def _puts(self, step: Step, now: float) -> tuple[list[Put], list[Put]]:
         puts = [

@@ -22,7 +22,10 @@ def e164(value: str, region: str) -> str | None:
     return None if number is None else _format(number)
 
 
-@lru_cache(maxsize=CACHE_SIZE)
+_valid: set[str] = set()
+"""Canonical forms given out: each side writes them, so that they come back from the other and need no parsing."""
+
+
 def phone_key(value: str, region: str, *, bare_is_international: bool) -> str:
     """The canonical key of a number; empty only for blank text.
 
@@ -30,6 +33,11 @@ def phone_key(value: str, region: str, *, bare_is_international: bool) -> str:
     (Planfix, which drops the plus sign) a number of digits only is first tried with one. Any other number is
     its digits; a text with fewer than three digits is no number and is its folded self.
     """
+    return value if value in _valid else _phone_key(value, region, bare_is_international)
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def _phone_key(value: str, region: str, bare_is_international: bool) -> str:
     text = " ".join(unicodedata.normalize("NFKC", value).split())
     digits = "".join(character for character in text if character.isdigit())
     if bare_is_international and text and text == digits:
@@ -55,4 +63,9 @@ def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber | None:
 
 
 def _format(number: phonenumbers.PhoneNumber) -> str:
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    """E.164; remembered, since a plus sign makes it the same number in every region."""
+    canonical = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if len(_valid) >= CACHE_SIZE:
+        _valid.clear()
+    _valid.add(canonical)
+    return canonical

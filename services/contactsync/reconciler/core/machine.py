@@ -138,9 +138,7 @@ class Machine:
         self.index = Index()
         self._open_at_start: list[Link] = []
         for link in links:
-            self.index.put(link)
-            if link.open:
-                self._open_at_start.append(link)
+            self.know(link)
         self.arrivals = {arrival.source_id: arrival for arrival in arrivals}
         self._by_resource = {arrival.resource: arrival.source_id for arrival in self.arrivals.values()}
         self._hasher = hasher
@@ -152,6 +150,12 @@ class Machine:
         self._now = 0.0
         self._begin(record)
         self._restarted = record is not None
+
+    def know(self, link: Link) -> None:
+        """A stored link, at the start: the index keeps a few words of it; open ones are kept, to be said again."""
+        self.index.put(link)
+        if link.open:
+            self._open_at_start.append(link)
 
     def _begin(self, record: FilterRecord | None) -> None:
         self._links: dict[int, Link | None] = {}

@@ -202,7 +202,7 @@ class Outbox:
 
 
 def _class(record: FilterRecord) -> Class:
-    """A sync that a person waits for goes before what merely happened; a first sync is bulk and waits for full batches."""
+    """A sync that a person waits for goes before what merely happened; a first sync waits for full batches."""
     return Class.HUMAN if record.run is not None and not record.run.first else Class.CHANGE
 
 
