@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from contactsync.runtime.settings import PREFIX, Settings, SettingsError, load_settings
 
@@ -81,6 +82,20 @@ def test_every_example_is_itself_valid() -> None:
 
 def test_an_empty_value_counts_as_not_set() -> None:
     assert load(PLANFIX_TIMEZONE="", CUSTOM_FIELDS=" ").planfix_timezone is None
+
+
+def test_only_what_is_given_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CONTACTSYNC_DEFAULT_REGION=DE\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONTACTSYNC_LOG_LEVEL", "debug")
+    settings = load_settings({}, None)
+    assert (settings.default_region, settings.log_level) == ("US", "info")
+    assert load_settings({"CONTACTSYNC_DEFAULT_REGION": ""}).default_region == "US", "emptied is not set"
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        load().log_level = "debug"  # type: ignore[misc]
 
 
 def test_a_secret_is_not_in_repr_nor_in_a_problem() -> None:
