@@ -229,8 +229,13 @@ async def run_google_watcher(parts: Parts, stop: anyio.Event) -> None:
         clock=parts.clock,
         poll_s=parts.settings.poll_google_seconds,
     )
-    parts.started("google-watcher")
-    await component.run(service, stop=stop)
+    subscriptions = await service.serve()
+    try:
+        parts.started("google-watcher")
+        await component.run(service, stop=stop)
+    finally:
+        for subscription in subscriptions:
+            await subscription.close()
 
 
 async def run_gateway(parts: Parts, stop: anyio.Event) -> None:

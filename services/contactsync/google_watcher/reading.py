@@ -63,6 +63,17 @@ class Account:
     seen_at: float = 0.0
 
 
+def matches(account: Account, look: LookGoogle) -> Iterator[bytes]:
+    """`GoogleCandidates` messages for the contacts that `look` asks about."""
+    return candidates_json(
+        filter_id=look.filter_id,
+        account=account.key,
+        seen_at=account.seen_at,
+        answers=[account.index.candidates(query) for query in look.match],
+        request_id=look.request_id,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     bus: Bus
@@ -262,14 +273,7 @@ class Reading:
             self.account.index.drop(name)
 
     async def answer_match(self, look: LookGoogle) -> None:
-        answers = [self.account.index.candidates(query) for query in look.match]
-        bodies = candidates_json(
-            filter_id=look.filter_id,
-            account=self.account.key,
-            seen_at=self.account.seen_at,
-            answers=answers,
-            request_id=look.request_id,
-        )
+        bodies = matches(self.account, look)
         await self._publish((look.filter_id, "GoogleCandidates.v1", body) for body in bodies)
 
     async def answer_label(self, look: LookGoogle) -> None:

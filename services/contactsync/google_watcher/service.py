@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from contactsync.errors import AccessDenied, NotConnected, Rejected, TokenExpired, Unavailable, VendorError
 from contactsync.google.port import PeopleApi
 from contactsync.google_watcher.cursor import Read, decode, next_read
-from contactsync.google_watcher.reading import Account, Reading
+from contactsync.google_watcher.reading import Account, Reading, matches
 from contactsync.hashing import Hasher
-from contactsync.runtime.bus import Bus, Fence, Record, Transient
+from contactsync.runtime.bus import Bus, Fence, Record, Refused, Subscription, Transient
 from contactsync.runtime.logs import get_logger
 from contactsync.runtime.ownership import GOOGLE_WATCHER, Delivery, Mailboxes, dead_letter
 from contactsync_contracts import subjects
@@ -96,6 +96,28 @@ class GoogleWatcher:
             for filter_id in watch.account.filters.values()
             if watch.account.seen_at
         }
+
+    # ---- questions
+
+    async def serve(self) -> list[Subscription]:
+        """Answer `match` at once where the account's index is complete and fresh; everybody else is refused and asks
+        by a look, which is answered when it is."""
+        return [await self._bus.serve(SERVICE, subjects.query("match"), self._match_at_once)]
+
+    async def _match_at_once(self, _subject: str, data: bytes) -> bytes:
+        try:
+            look = LookGoogle.model_validate_json(data)
+        except ValidationError as error:
+            raise Refused("not a look", 400) from error
+        watch = self._watches.get(look.account)
+        if watch is None or watch.dead or watch.account.catching_up or not watch.account.index.complete:
+            raise Refused("the account has no complete index here", 409)
+        if self._clock() - watch.account.seen_at >= 1.5 * self._poll_s:
+            raise Refused("the account's index is not fresh", 409)
+        answers = list(matches(watch.account, look))
+        if len(answers) != 1:
+            raise Refused("more than one message of candidates", 413)
+        return answers[0]
 
     # ---- ownership
 

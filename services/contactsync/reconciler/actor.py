@@ -22,16 +22,25 @@ from contactsync.reconciler.core.link import (
     link_from_json,
     link_to_json,
 )
-from contactsync.reconciler.core.machine import Command, Event, Machine, Step
+from contactsync.reconciler.core.machine import Command, Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
-from contactsync.runtime.bus import TYPE, Bus, Fence, Message, Put
+from contactsync.reconciler.core.step import Step
+from contactsync.runtime.bus import TYPE, Bus, Fence, Message, Put, Refused, Transient
 from contactsync.runtime.ownership import Delivery, dead_letter
 from contactsync.runtime.state import commit_all
 from contactsync_contracts import subjects
-from contactsync_contracts.messages import MESSAGES, NewContactDefaults, SyncFinished, SyncRequest, type_of
+from contactsync_contracts.messages import (
+    MESSAGES,
+    GoogleCandidates,
+    NewContactDefaults,
+    SyncFinished,
+    SyncRequest,
+    type_of,
+)
 
 SERVICE = "reconciler"
 DUE_AT_ONCE = 500
+MATCH_WAIT_S = 2.0
 RECENT_MAX = 2000
 """Links kept whole in memory, about 5 kB each, the latest stored."""
 HISTORY_TTL_S = 90 * 86_400
@@ -69,6 +78,7 @@ class Actor:
             machine.handle(event, now())
         await self._again(machine, now())
         step = machine.finish(now())
+        await self._match_at_once(machine, step, now())
         await self._carry_out(step, now())
         while due := machine.due(DUE_AT_ONCE):
             machine.load(await self._links(due))
@@ -156,6 +166,20 @@ class Actor:
         if overdue:
             machine.load(await self._links(overdue))
         machine.ask_again(overdue, now)
+
+    async def _match_at_once(self, machine: Machine, step: Step, now: float) -> None:
+        """Ask the watcher for partners directly and decide in the same step. It only saves a commit and two messages
+        a page: without an answer the question is stored and goes the usual way."""
+        for look in self._outbox.match_looks(step):
+            try:
+                answer = await self._bus.request(subjects.query("match"), look.data, timeout_s=MATCH_WAIT_S)
+                candidates = GoogleCandidates.model_validate_json(answer)
+            except (Transient, Refused, ValidationError):
+                return
+            asked = [link for a in candidates.answers if (link := step.links.get(a.contact)) is not None]
+            machine.load(asked)
+            machine.handle(candidates, now)
+            step.join(machine.finish(now))
 
     # ---- carrying out
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import assert_never
 
 from contactsync.hashing import Hasher, content_hash
@@ -22,6 +22,7 @@ from contactsync.reconciler.core.link import Arrival, Hold, Link
 from contactsync.reconciler.core.match import partners
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.plan import FilterRules, decide, merge_rules
+from contactsync.reconciler.core.step import Begun, Step, Wishes
 from contactsync_contracts.messages import (
     AccountObserved,
     Candidate,
@@ -86,48 +87,6 @@ PEOPLE_MAX = 25_000 - 100
 """Google takes 25,000 people an account; 100 places are left to the human."""
 DUPLICATE = "More than one person in Google Contacts could be this contact."
 SHARED = "More than one contact of this list could be the matching person in Google Contacts."
-
-
-@dataclass(slots=True)
-class Wishes:
-    """What an actor wants to see, collected over one step. `listing_*`: what for (a run's id), or None."""
-
-    planfix_contacts: dict[int, float] = field(default_factory=dict)
-    confirm: list[int] = field(default_factory=list)
-    known: list[int] = field(default_factory=list)
-    people: set[str] = field(default_factory=set)
-    label: bool = False
-    planfix_listing: str | None = None
-    google_listing: str | None = None
-    ensure_label: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """What is new on a link and has to be said after the commit: its mutation, its look, or both."""
-
-    link: Link
-    write: bool
-    ask: bool
-
-
-@dataclass(slots=True)
-class Step:
-    """The outcome of `finish`. links/arrivals: what to store (None: remove). begun: what to publish then.
-    history: contact, revision, what to remember."""
-
-    record: FilterRecord | None
-    record_changed: bool
-    links: dict[int, Link | None]
-    arrivals: dict[str, Arrival | None]
-    begun: list[Begun]
-    begun_arrivals: list[Arrival]
-    wishes: Wishes
-    events: list[Model]
-    history: list[tuple[int, int, dict[str, object]]]
-    requests: list[str]
-    more: bool = False
-    """Further creates follow at once (first sync), so that the writer may wait for full batches."""
 
 
 class Machine:
@@ -218,7 +177,8 @@ class Machine:
         for contact, at in list(self._confirming.items()):
             if now - at >= ASK_AGAIN_S:
                 del self._confirming[contact]
-        return {e.contact for e in self.index if e.asked and now - e.asked_at >= ASK_AGAIN_S}
+        entries = [entry for contact in self.index.open if (entry := self.index.get(contact)) is not None]
+        return {e.contact for e in entries if e.asked and now - e.asked_at >= ASK_AGAIN_S}
 
     def ask_again(self, contacts: Iterable[int], now: float) -> None:
         for contact in contacts:

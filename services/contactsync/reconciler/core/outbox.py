@@ -14,8 +14,8 @@ from typing import TypeVar
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.link import Arrival, Link
-from contactsync.reconciler.core.machine import Step
 from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.step import Step
 from contactsync_contracts import subjects
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import (
@@ -130,17 +130,22 @@ class Outbox:
 
     def _google_looks(self, step: Step, record: FilterRecord) -> Iterator[Outgoing]:
         wishes = step.wishes
-        match = [self._match_query(b.link) for b in step.begun if b.ask and b.link.asked == "match"]
         people = {b.link.resource for b in step.begun if b.ask and b.link.asked == "person" and b.link.resource}
         people |= wishes.people
         if wishes.google_listing is not None:
             yield self._look_google(record, what="listing", request_id=wishes.google_listing)
-        for queries in _parts(match, CONTACTS_MAX):
-            yield self._look_google(record, what="match", match=tuple(queries))
+        yield from self.match_looks(step)
         for names in _parts(sorted(people), CONTACTS_MAX):
             yield self._look_google(record, what="people", resources=tuple(names))
         if wishes.label and record.label:
             yield self._look_google(record, what="label", label=record.label)
+
+    def match_looks(self, step: Step) -> Iterator[Outgoing]:
+        """The questions for partners alone: they may also be asked of the watcher directly (`actor.py`)."""
+        asking = [self._match_query(b.link) for b in step.begun if b.ask and b.link.asked == "match"]
+        for queries in _parts(asking, CONTACTS_MAX):
+            if step.record is not None:
+                yield self._look_google(step.record, what="match", match=tuple(queries))
 
     def _match_query(self, link: Link) -> MatchQuery:
         fields = link.planfix or {}

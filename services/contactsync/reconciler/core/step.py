@@ -1,0 +1,80 @@
+"""What one step of a filter's machine comes to: what is to be stored, and what is to be said after that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from contactsync.reconciler.core.filter import FilterRecord
+from contactsync.reconciler.core.link import Arrival, Link
+from contactsync_contracts.messages import Model
+
+
+@dataclass(slots=True)
+class Wishes:
+    """What an actor wants to see, collected over one step. `listing_*`: what for (a run's id), or None."""
+
+    planfix_contacts: dict[int, float] = field(default_factory=dict)
+    confirm: list[int] = field(default_factory=list)
+    known: list[int] = field(default_factory=list)
+    people: set[str] = field(default_factory=set)
+    label: bool = False
+    planfix_listing: str | None = None
+    google_listing: str | None = None
+    ensure_label: bool = False
+
+    def join(self, later: Wishes) -> None:
+        self.planfix_contacts |= later.planfix_contacts
+        self.confirm += later.confirm
+        self.known = later.known or self.known
+        self.people |= later.people
+        self.label |= later.label
+        self.ensure_label |= later.ensure_label
+        if later.planfix_listing is not None:
+            self.planfix_listing = later.planfix_listing
+        if later.google_listing is not None:
+            self.google_listing = later.google_listing
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What is new on a link and has to be said after the commit: its mutation, its look, or both."""
+
+    link: Link
+    write: bool
+    ask: bool
+
+
+@dataclass(slots=True)
+class Step:
+    """The outcome of `finish`. links/arrivals: what to store (None: remove). begun: what to publish then.
+    history: contact, revision, what to remember."""
+
+    record: FilterRecord | None
+    record_changed: bool
+    links: dict[int, Link | None]
+    arrivals: dict[str, Arrival | None]
+    begun: list[Begun]
+    begun_arrivals: list[Arrival]
+    wishes: Wishes
+    events: list[Model]
+    history: list[tuple[int, int, dict[str, object]]]
+    requests: list[str]
+    more: bool = False
+    """Further creates follow at once (first sync), so that the writer may wait for full batches."""
+
+    def join(self, later: Step) -> None:
+        """Take in the next step of the same machine, so that both are stored and said as one. What it says of a
+        contact stands in place of what this one did."""
+        self.record = later.record
+        self.record_changed |= later.record_changed
+        self.links |= later.links
+        self.arrivals |= later.arrivals
+        self.begun = [begun for begun in self.begun if begun.link.contact not in later.links] + later.begun
+        self.begun_arrivals = [
+            arrival for arrival in self.begun_arrivals if arrival.source_id not in later.arrivals
+        ] + later.begun_arrivals
+        self.wishes.join(later.wishes)
+        self.events += later.events
+        self.history += later.history
+        self.requests += later.requests
+        self.more = later.more
