@@ -6,7 +6,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,6 @@ from contactsync.simulators.people import HumanAction, plan_edits
 from contactsync.simulators.seed import adoption_cases, private_people
 from contactsync_contracts.messages import NewContactDefaults
 
-SYNC_S = 3600.0
 PRIVATE_PEOPLE = 40
 ADOPTION_CASES = 12
 
@@ -51,7 +50,7 @@ async def run(*, contacts: int, filters: int, seed: int, keep: bool, console: Co
     world = World(folder, Quotas.documented(SPEED_UP))
     tidy = False
     try:
-        checked = await _play(world, contacts, filters, seed, console)
+        checked = await play(world, contacts, filters, seed, console)
         Report(console).show(checked)
         if keep:
             await _keep(world, console)
@@ -68,7 +67,8 @@ async def run(*, contacts: int, filters: int, seed: int, keep: bool, console: Co
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _play(world: World, contacts: int, filters: int, seed: int, console: Console) -> Checked:
+async def play(world: World, contacts: int, filters: int, seed: int, console: Console) -> Checked:
+    """The whole story in this world, up to its figures. Raises DemoFailed where it cannot go on."""
     rng = random.Random(seed)
     console.print(f"[bold]Contactsync demo[/]: {contacts} contacts, {filters} filter(s), seed {seed}")
     console.print(
@@ -81,7 +81,9 @@ async def _play(world: World, contacts: int, filters: int, seed: int, console: C
     await world.control("google", "reset_counters")
     await world.control("planfix", "reset_counters")
     async with _connected(world) as (bus, client):
+        await _befall(world, world.first_faults)
         first = await _first_syncs(world, client, parts, console)
+        await world.control("faults", "clear")
         after_first = await _counters(world)
         synced = await _snapshot(world, parts)
         for part in parts:
@@ -89,7 +91,9 @@ async def _play(world: World, contacts: int, filters: int, seed: int, console: C
             # So that a contact created from Google falls into the filter (here: its contact group).
             await client.change(part.filter_id, new_contact=NewContactDefaults(group=part.group))
         actions = await _people_edit(world, parts, rng, console)
+        await _befall(world, world.back_faults)
         await _sync_back(world, client, parts, console)
+        await world.control("faults", "clear")
         # What one filter's sync wrote to Planfix may still be on its way to another filter.
         await _sync_back(world, client, parts, console, quiet=True)
         edited = await _counters(world)
@@ -124,8 +128,8 @@ async def _furnish(world: World, contacts: int, filters: int, seed: int) -> list
     parts = []
     for n, (filter_id, group) in enumerate(zip(seeded["filters"], seeded["groups"], strict=True)):
         await world.control("planfix", "set_filter_owner", filter_id=filter_id, owner=employees[n])
-        await world.control("google", "add_account", email=_email(n), sub=f"10{n:05}")
-        parts.append(Part(filter_id, names[n], _email(n), f"10{n:05}", employees[n], group))
+        await world.control("google", "add_account", email=_email(n), sub=world.sub.format(n))
+        parts.append(Part(filter_id, names[n], _email(n), world.sub.format(n), employees[n], group))
     bystander = "bystander@example.com"
     await world.control("google", "add_account", email=bystander, sub="999")
     dump = await world.look("planfix", "dump")
@@ -139,8 +143,13 @@ async def _furnish(world: World, contacts: int, filters: int, seed: int) -> list
     for person in private_people(5, seed + 1):
         await world.control("google", "add_person", account=bystander, person=person)
     # So that the lists have caught up when the first sync begins, as they would have in life.
-    await anyio.sleep(1.2)
+    await anyio.sleep(world.list_lag_s + 0.2)
     return parts
+
+
+async def _befall(world: World, faults: Sequence[Mapping[str, Any]]) -> None:
+    for fault in faults:
+        await world.control("faults", "add_fault", **fault)
 
 
 def _email(n: int) -> str:
@@ -171,7 +180,7 @@ async def _first_syncs(world: World, client: Client, parts: list[Part], console:
         for part in parts:
             link = (await anyio.to_thread.run_sync(world.command, "link", part.filter_id)).strip()
             await world.activate(link, part.email)
-        with anyio.fail_after(SYNC_S):
+        with anyio.fail_after(world.sync_s):
             waiting = {p.filter_id: p for p in parts}
             while waiting:
                 for filter_id, part in list(waiting.items()):
@@ -202,7 +211,7 @@ async def _people_edit(world: World, parts: list[Part], rng: random.Random, cons
         await world.control(action.side, action.method, **dict(action.kwargs))
     console.print(f"People made [bold]{len(done)}[/] edits, in Planfix and on their phones.")
     # Planfix answers "modified since" by the minute and Google's lists lag: as in life, nothing hurries them.
-    await anyio.sleep(1.5)
+    await anyio.sleep(world.list_lag_s + 0.5)
     return done
 
 
@@ -210,7 +219,7 @@ async def _sync_back(
     world: World, client: Client, parts: list[Part], console: Console, *, quiet: bool = False
 ) -> None:
     for part in parts:
-        with anyio.fail_after(SYNC_S):
+        with anyio.fail_after(world.sync_s):
             finished = await client.sync_and_follow(part.filter_id, lambda _: None)
         if finished.outcome != "succeeded":
             raise DemoFailed(f"{part.name}: the sync {finished.outcome}: {finished.reason}")

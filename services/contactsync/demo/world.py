@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,24 @@ class Quotas:
 
 @dataclass(slots=True)
 class World:
-    """`folder` holds the services' state and both logs."""
+    """`folder` holds the services' state and both logs.
+
+    The rest makes another world of it, for the tests: `google_options` and `planfix_options` of the simulators,
+    `extra_settings` without their prefix, `first_faults` and `back_faults` (fields of `simulators.faults.Fault`) for
+    the first sync and the sync back, `simulator` what serves the vendors, `sub` the form of Google's account ids.
+    """
 
     folder: Path
     quotas: Quotas
     poll_s: int = 5
+    google_options: Mapping[str, Any] = field(default_factory=dict)
+    planfix_options: Mapping[str, Any] = field(default_factory=dict)
+    extra_settings: Mapping[str, str] = field(default_factory=dict)
+    first_faults: Sequence[Mapping[str, Any]] = ()
+    back_faults: Sequence[Mapping[str, Any]] = ()
+    simulator: Sequence[str] = ("-m", "contactsync", "simulate", "--no-seed")
+    sub: str = "10{:05}"
+    sync_s: float = 3600.0
     sim_port: int = 0
     gateway_port: int = 0
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -62,26 +75,26 @@ class World:
     async def start_simulators(self) -> None:
         self.sim_port = free_port()
         quotas = self.quotas
-        self._spawn(
-            "simulate",
-            ["simulate", "--port", str(self.sim_port), "--no-seed"],
-            {},
-        )
+        self._spawn("simulate", [*self.simulator, "--port", str(self.sim_port)], {})
         await self._until_answers(f"{self.sim}/_control/planfix/counters", "simulate")
-        await self.control("planfix", "set_options", requests_per_second=quotas.planfix_per_second)
-        await self.control(
-            "google",
-            "set_options",
-            critical_reads_per_minute=quotas.critical_reads,
-            critical_writes_per_minute=quotas.critical_writes,
-            writes_per_minute=quotas.writes,
-            group_reads_per_minute=quotas.group_reads,
-            list_lag_s=1.0,
-        )
+        planfix = {"requests_per_second": quotas.planfix_per_second}
+        await self.control("planfix", "set_options", **{**planfix, **self.planfix_options})
+        google = {
+            "critical_reads_per_minute": quotas.critical_reads,
+            "critical_writes_per_minute": quotas.critical_writes,
+            "writes_per_minute": quotas.writes,
+            "group_reads_per_minute": quotas.group_reads,
+            "list_lag_s": self.list_lag_s,
+        }
+        await self.control("google", "set_options", **{**google, **self.google_options})
+
+    @property
+    def list_lag_s(self) -> float:
+        return float(self.google_options.get("list_lag_s", 1.0))
 
     async def start_services(self) -> None:
         self.gateway_port = free_port()
-        self._spawn("up", ["up"], self.settings())
+        self._spawn("up", ["-m", "contactsync", "up"], self.settings())
         await self._until_answers(f"{self.gateway}/healthz", "up")
 
     def settings(self) -> dict[str, str]:
@@ -111,13 +124,13 @@ class World:
             "METRICS_PORT": str(free_port()),
             "LOG_FORMAT": "json",
         }
-        return {f"CONTACTSYNC_{name}": value for name, value in values.items()}
+        return {f"CONTACTSYNC_{name}": value for name, value in {**values, **self.extra_settings}.items()}
 
     def _spawn(self, name: str, words: list[str], settings: Mapping[str, str]) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("CONTACTSYNC_")}
         with (self.folder / f"{name}.log").open("wb") as log:
             self.children[name] = subprocess.Popen(
-                [sys.executable, "-m", "contactsync", *words],
+                [sys.executable, *words],
                 env={**clean, **settings},
                 cwd=self.folder,
                 stdout=log,
@@ -221,6 +234,10 @@ class World:
                 chooser = urljoin(link, answer.headers["Location"])
             async with browser.get(chooser) as answer:
                 page = await answer.text()
+                if answer.status >= 400:
+                    raise DemoFailed(f"activation ended with {answer.status}: {_words(page)}")
+                if str(answer.url).startswith(self.gateway):
+                    return  # Google asked nothing
             choice = choice_of(page, email)
             async with browser.get(urljoin(chooser, choice)) as answer:
                 text = await answer.text()

@@ -173,7 +173,9 @@ class Activation:
         try:
             with anyio.fail_after(GOOGLE_WAIT_S):
                 tokens = await self._oauth.exchange(code, verifier=visit.verifier, redirect_uri=self._places.callback)
-                said = identity_of(tokens.claims, self._oauth.endpoints.client_id)
+                # State and PKCE bind the code to this visit; an id token, where there is one, has to agree.
+                claims = tokens.claims
+                said = identity_of(claims, self._oauth.endpoints.client_id) if claims else None
                 identity = await self._oauth.userinfo(tokens.access_token)
         except Rejected as error:
             raise Refusal(Problem.CODE_STALE, again=again) from error
@@ -182,7 +184,9 @@ class Activation:
             raise Refusal(Problem.GOOGLE_ERROR, again=again) from error
         except (VendorError, TimeoutError) as error:
             raise Refusal(Problem.GOOGLE_DOWN, again=again) from error
-        if said.sub != identity.sub or not compare_digest((said.nonce or "").encode(), visit.nonce.encode()):
+        if said is not None and not (
+            said.sub == identity.sub and compare_digest((said.nonce or "").encode(), visit.nonce.encode())
+        ):
             raise Refusal(Problem.IDENTITY_WRONG, again=again)
         self._require_usable(tokens, identity, again)
         return tokens, identity

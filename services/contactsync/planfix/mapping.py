@@ -118,14 +118,14 @@ def to_contact(row: Json, config: MappingConfig) -> PlanfixContact:
         fields["birthday"] = birthday
     if (emails := _emails(row)) is not None:
         fields["emails"] = emails
-    if (phones := _phones(row.get("phones"), config.region)) is not None:
+    if (phones := _phones(row.get("phones", _MISSING), config.region)) is not None:
         fields["phones"] = phones
     if is_company:
         if (own := fields.get("given")) is not None:
             fields["company"] = own
         for name in _PERSONAL:
             fields.pop(name, None)
-    elif (company := _company(row.get("companies"))) is not None:
+    elif (company := _company(row.get("companies", _MISSING))) is not None:
         fields["company"] = company
     fields.update(_custom(row.get("customFieldData"), config.custom_fields))
     return PlanfixContact(contact=number_of(row), fields=fields, is_company=is_company)
@@ -228,6 +228,8 @@ def _emails(row: Json) -> tuple[Element, ...] | None:
 
 
 def _phones(value: object, region: str) -> tuple[Element, ...] | None:
+    if value is None:
+        return ()
     if not isinstance(value, list):
         return None
     found: dict[str, Element] = {}
@@ -242,10 +244,13 @@ def _phones(value: object, region: str) -> tuple[Element, ...] | None:
 
 
 def _kind(value: object) -> str:
-    return KINDS.get(value, "") if isinstance(value, int) else ""
+    number = entity_number(value)
+    return KINDS.get(number, "") if number is not None else ""
 
 
 def _company(value: object) -> str | None:
+    if value is None:
+        return ""
     if not isinstance(value, list):
         return None
     if not value:
