@@ -7,6 +7,7 @@ advanced without a write, or unchanged. `outbox.py` turns what is new on a link 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from contactsync.reconciler.core.link import Ask, Link, Pending
 from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge
@@ -77,21 +78,21 @@ def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
 def _create(link: Link, rules: FilterRules, now: float) -> Link:
     """What is sent becomes Planfix's base now, so that it is not stored twice; Google's comes with the answer."""
     sent = link.planfix or {}
-    begun = _begin(link, rules, now, Side.GOOGLE, "ensure", {}, {}, {})
-    return replace(begun, base_planfix=sent, base_google=None)
+    return _begin(link, rules, now, Side.GOOGLE, "ensure", {}, {}, {}, base_planfix=sent, base_google=None)
 
 
 def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:
     merged = _merge(link, rules)
     if merged.to_planfix and not link.read_only:
         return _to_planfix(link, rules, now, merged)
-    advanced = replace(link, base_planfix=merged.base_planfix, base_google=merged.base_google)
+    bases: dict[str, Any] = {"base_planfix": merged.base_planfix, "base_google": merged.base_google}
     if not merged.to_google and link.labelled and link.stamped:
-        return Decision(advanced)
+        rested = merged.base_planfix == link.base_planfix and merged.base_google == link.base_google
+        return Decision(link if rested else replace(link, **bases))
     planfix, google = link.planfix or {}, link.google or {}
     op = "update" if link.stamped or link.own is Kept.OURS else "adopt"
     names = merged.to_google
-    begun = _begin(advanced, rules, now, Side.GOOGLE, op, names, _part(planfix, names), _part(google, names))
+    begun = _begin(link, rules, now, Side.GOOGLE, op, names, _part(planfix, names), _part(google, names), **bases)
     return Decision(begun, merged.lost)
 
 
@@ -149,7 +150,15 @@ def _ask(link: Link, what: Ask, now: float) -> Link:
 
 
 def _begin(
-    link: Link, rules: FilterRules, now: float, side: Side, op: str, target: Contact, source: Contact, before: Contact
+    link: Link,
+    rules: FilterRules,
+    now: float,
+    side: Side,
+    op: str,
+    target: Contact,
+    source: Contact,
+    before: Contact,
+    **changes: Any,
 ) -> Link:
     revision = link.revision + 1
     pending = Pending(
@@ -163,4 +172,4 @@ def _begin(
         at=now,
         etag=link.etag,
     )
-    return replace(link, pending=pending, revision=revision)
+    return replace(link, pending=pending, revision=revision, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core.link import Hold, Link, Pending
@@ -127,11 +128,15 @@ def _created(link: Link, item: SettledItem, label: str, now: float) -> Link:
         # Done before a take-over; who it is, its stamp tells.
         return replace(link, pending=None, asked="match", asked_at=now, matched=False)
     sent = link.base_planfix or {}
-    after = _take_person(replace(link, pending=None, own=item.kept or Kept.OURS), person, label)
-    base_google = {name: person.fields[name] for name in sent if name in person.fields}
-    return replace(
-        after, labelled=True, stamped=True, base_google=base_google, limits={**after.limits, **item.refused}
-    )
+    settled_facts = {
+        "pending": None,
+        "own": item.kept or Kept.OURS,
+        "labelled": True,
+        "stamped": True,
+        "base_google": {name: person.fields[name] for name in sent if name in person.fields},
+        "limits": {**link.limits, **person.limits, **item.refused},
+    }
+    return replace(link, **{**_person_facts(link, person, label), **settled_facts})
 
 
 def _kept(pending: Pending) -> Kept | None:
@@ -139,22 +144,26 @@ def _kept(pending: Pending) -> Kept | None:
 
 
 def _take_person(link: Link, person: GooglePerson | None, label: str) -> Link:
-    """The answer is what the person is, unless something newer has been seen since."""
-    if person is None or (link.google is not None and person.updated_at < link.google_at):
-        return link
-    return replace(
-        link,
-        resource=person.resource,
-        source_id=person.source_id,
-        etag=person.etag,
-        google=person.fields,
-        google_hash=content_hash(person.fields),
-        google_prev=link.google_at or person.updated_at,
-        google_at=person.updated_at,
-        raw=person.raw,
-        labelled=label in person.labels,
-        limits={**link.limits, **person.limits},
-    )
+    facts = {} if person is None else _person_facts(link, person, label)
+    return replace(link, **facts) if facts else link
+
+
+def _person_facts(link: Link, person: GooglePerson, label: str) -> dict[str, Any]:
+    """The answer is what the person is; nothing if something newer has been seen since."""
+    if link.google is not None and person.updated_at < link.google_at:
+        return {}
+    return {
+        "resource": person.resource,
+        "source_id": person.source_id,
+        "etag": person.etag,
+        "google": person.fields,
+        "google_hash": content_hash(person.fields),
+        "google_prev": link.google_at or person.updated_at,
+        "google_at": person.updated_at,
+        "raw": person.raw,
+        "labelled": label in person.labels,
+        "limits": {**link.limits, **person.limits},
+    }
 
 
 def _assume_google(link: Link, content: Contact, now: float) -> Link:
