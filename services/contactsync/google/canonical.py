@@ -57,6 +57,8 @@ def phone_key(value: str, region: str) -> str:
 def dialable(key: str, value: str, region: str) -> str:
     """How a number is written into Google: international, so that it can be dialled from anywhere and reads back
     as the same key; an extension stays. A number that is none is written as it is."""
+    if value == key:
+        return key
     if not key.startswith("+"):
         return text(value) or key
     try:
