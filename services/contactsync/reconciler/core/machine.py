@@ -16,6 +16,7 @@ from typing import assert_never
 from contactsync.hashing import Hasher, content_hash
 from contactsync.reconciler.core import arrivals as arriving
 from contactsync.reconciler.core import observe, runs, settle
+from contactsync.reconciler.core.arrived import Arrived
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import Entry, Index
 from contactsync.reconciler.core.link import Arrival, Hold, Link
@@ -98,8 +99,7 @@ class Machine:
         self._open_at_start: list[Link] = []
         for link in links:
             self.know(link)
-        self.arrivals = {arrival.source_id: arrival for arrival in arrivals}
-        self._by_resource = {arrival.resource: arrival.source_id for arrival in self.arrivals.values()}
+        self.arrivals = Arrived(arrivals)
         self._hasher = hasher
         self._confirming: dict[int, float] = {}
         self._known_requests: set[str] = set()
@@ -276,7 +276,7 @@ class Machine:
     def _settings(self, event: ChangeSettings) -> None:
         if event.two_way is not None and self.record is not None and event.two_way != self.record.two_way:
             self._set(two_way=event.two_way)
-            self._touched_arrivals.update(self.arrivals)
+            self._touched_arrivals.update(self.arrivals.source_ids)
         if event.new_contact is not None:
             self._set(new_contact=event.new_contact.model_dump())
 
@@ -320,7 +320,7 @@ class Machine:
             entry = self.index.get(number)
             hash_ = self._hash_of(event, number)
             if entry is None and self._links.get(number) is None:
-                arrival = self._stamped_arrival(number)
+                arrival = self.arrivals.stamped(number)
                 if arrival is not None:
                     self._join(arrival, contact, event, now)
                 elif event.member and event.seen_at <= self._record.left_at:
@@ -355,11 +355,6 @@ class Machine:
             if event.member and seen.hold is not None and seen.hold.reason == settle.CHECKING:
                 seen = replace(seen, hold=None)
             self._put(seen)
-
-    def _stamped_arrival(self, contact: int) -> Arrival | None:
-        return (
-            next((a for a in self.arrivals.values() if a.stamp_contact == contact), None) if self.arrivals else None
-        )
 
     def _join(self, arrival: Arrival, contact: PlanfixContact, event: PlanfixObserved, now: float) -> None:
         """A labelled person with our stamp whose contact the filter did not hold: it says itself who it is."""
@@ -399,7 +394,7 @@ class Machine:
         if event.last:
             if self._record.phase == "planfix":
                 self._set(phase="done")
-                self._touched_arrivals.update(self.arrivals)
+                self._touched_arrivals.update(self.arrivals.source_ids)
             self.record = runs.answered(self._record, "planfix", event.request_id)
             self._set(planfix_seen_at=event.began_at)
 
@@ -415,7 +410,7 @@ class Machine:
         for contact in (*event.gone, *event.present, *event.undecided):
             self._confirming.pop(contact, None)
         for contact in (*event.gone, *event.undecided):
-            arrival = self._stamped_arrival(contact)
+            arrival = self.arrivals.stamped(contact)
             if arrival is not None:
                 self._put_arrival(replace(arrival, stage="held", reason=arriving.CONTACT_GONE))
         for contact in event.gone:
@@ -506,7 +501,7 @@ class Machine:
             link = self._links.get(owner)
             if link is None:
                 continue  # quiet
-            self._drop_arrival(self._by_resource.get(person.resource, ""))
+            self._drop_named(person.resource)
             self._person_seen(link, person, event.seen_at, now)
 
     def _owner(self, person: GooglePerson) -> int | None:
@@ -578,8 +573,7 @@ class Machine:
 
     def _google_gone(self, event: GoogleGone) -> None:
         for resource in event.resources:
-            if resource in self._by_resource:
-                self._drop_arrival(self._by_resource[resource])
+            if self._drop_named(resource):
                 self._set(left_at=self._now)
             contact = self.index.owner_of(resource)
             link = self._links.get(contact) if contact is not None else None
@@ -603,7 +597,7 @@ class Machine:
                 continue
             if entry.state.value not in ("dismissed", "merged") and not entry.open:
                 self._wishes.people.add(resource)
-        for resource in self._by_resource:
+        for resource in self.arrivals.resources:
             if resource not in present and event.low <= resource <= event.high:
                 self._wishes.people.add(resource)
         if not event.last:
@@ -792,7 +786,7 @@ class Machine:
             begun_arrivals.extend(self._decide_arrivals(now))
             self._finish_run(now)
         stored_arrivals: dict[str, Arrival | None] = {s: self.arrivals.get(s) for s in self._touched_arrivals}
-        stored_arrivals.update(dict.fromkeys(self._dropped_arrivals - self.arrivals.keys()))
+        stored_arrivals.update(dict.fromkeys(self._dropped_arrivals - self.arrivals.source_ids))
         self._events.extend(self._changes(now))
         changed = self._update_figures(now)
         step = Step(
@@ -867,13 +861,13 @@ class Machine:
         begun = []
         if record.phase == "done":
             if record.active:
-                self._touched_arrivals.update(s for s, a in self.arrivals.items() if a.stage == "new")
+                self._touched_arrivals.update(a.source_id for a in self.arrivals.values() if a.stage == "new")
             for source_id in sorted(self._touched_arrivals):
                 before = self.arrivals.get(source_id)
                 if before is None:
                     continue
                 after = arriving.decide_arrival(before, two_way=record.two_way, active=record.active, now=now)
-                self.arrivals[source_id] = after
+                self.arrivals.put(after)
                 if after.stage == "matching" and after.stamp_contact is not None:
                     self._wishes.planfix_contacts[after.stamp_contact] = 0.0
                     self._confirm([after.stamp_contact], [], now)
@@ -985,15 +979,20 @@ class Machine:
             self._set(revisions=revision)
 
     def _put_arrival(self, arrival: Arrival) -> None:
-        self.arrivals[arrival.source_id] = arrival
-        self._by_resource[arrival.resource] = arrival.source_id
+        self.arrivals.put(arrival)
         self._touched_arrivals.add(arrival.source_id)
 
+    def _drop_named(self, resource: str) -> bool:
+        """Whether there was an arrival of that name."""
+        arrival = self.arrivals.named(resource)
+        if arrival is not None:
+            self._drop_arrival(arrival.source_id)
+        return arrival is not None
+
     def _drop_arrival(self, source_id: str) -> None:
-        arrival = self.arrivals.pop(source_id, None)
+        arrival = self.arrivals.drop(source_id)
         if arrival is not None:
             self._gone(arrival.revision)
-            self._by_resource.pop(arrival.resource, None)
             self._touched_arrivals.discard(source_id)
             self._dropped_arrivals.add(source_id)
 

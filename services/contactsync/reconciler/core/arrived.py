@@ -1,0 +1,74 @@
+"""The arrivals of one filter in memory, by person, by resource name and by the contact that their stamp names.
+
+`arrivals.py` decides about each; `machine.py` keeps them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, KeysView
+
+from contactsync.reconciler.core.link import Arrival
+
+
+class Arrived:
+    """Source id -> arrival. There are as many as people were put under the label lately, or wait for an answer."""
+
+    def __init__(self, arrivals: Iterable[Arrival] = ()) -> None:
+        self._arrivals: dict[str, Arrival] = {}
+        self._resources: dict[str, str] = {}
+        self._stamped: dict[int, dict[str, None]] = {}
+        for arrival in arrivals:
+            self.put(arrival)
+
+    def __contains__(self, source_id: str) -> bool:
+        return source_id in self._arrivals
+
+    def get(self, source_id: str) -> Arrival | None:
+        return self._arrivals.get(source_id)
+
+    def values(self) -> Collection[Arrival]:
+        return self._arrivals.values()
+
+    @property
+    def source_ids(self) -> KeysView[str]:
+        return self._arrivals.keys()
+
+    @property
+    def resources(self) -> KeysView[str]:
+        return self._resources.keys()
+
+    def named(self, resource: str) -> Arrival | None:
+        """The arrival of the person with this resource name."""
+        return self._arrivals.get(self._resources.get(resource, ""))
+
+    def stamped(self, contact: int) -> Arrival | None:
+        """The first of those whose stamp names this contact."""
+        return next((self._arrivals[source_id] for source_id in self._stamped.get(contact, ())), None)
+
+    def put(self, arrival: Arrival) -> None:
+        before = self._arrivals.get(arrival.source_id)
+        if before is not None and (before.resource, before.stamp_contact) != (
+            arrival.resource,
+            arrival.stamp_contact,
+        ):
+            self._forget(before)
+        self._arrivals[arrival.source_id] = arrival
+        self._resources[arrival.resource] = arrival.source_id
+        if arrival.stamp_contact is not None:
+            self._stamped.setdefault(arrival.stamp_contact, {})[arrival.source_id] = None
+
+    def drop(self, source_id: str) -> Arrival | None:
+        """The one that was there."""
+        arrival = self._arrivals.pop(source_id, None)
+        if arrival is not None:
+            self._forget(arrival)
+        return arrival
+
+    def _forget(self, arrival: Arrival) -> None:
+        if self._resources.get(arrival.resource) == arrival.source_id:
+            del self._resources[arrival.resource]
+        stamped = self._stamped.get(arrival.stamp_contact or 0)
+        if stamped is not None:
+            stamped.pop(arrival.source_id, None)
+            if not stamped:
+                del self._stamped[arrival.stamp_contact or 0]
