@@ -8,14 +8,15 @@ machine away and loads it anew.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import assert_never
 
 from contactsync.hashing import Hasher, content_hash
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import observe, runs, settle
+from contactsync.reconciler.core import freeze, observe, runs, settle
 from contactsync.reconciler.core.arrived import Arrived
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import Entry, Index
@@ -23,7 +24,7 @@ from contactsync.reconciler.core.link import Arrival, Hold, Link
 from contactsync.reconciler.core.match import partners
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.plan import FilterRules, decide, merge_rules
-from contactsync.reconciler.core.step import Begun, Step, Wishes
+from contactsync.reconciler.core.step import BY_NAME, Begun, Step, Wishes
 from contactsync_contracts.messages import (
     AccountObserved,
     Candidate,
@@ -81,6 +82,8 @@ Command = SyncRequest | Enable | ChangeSettings | Pause | Resume
 """What people and services ask for: once-only for good, by its `request_id`."""
 
 ASK_AGAIN_S = 300.0
+LISTS_LAG_S = 300.0
+"""So long after a contact left, a list of people may still show its person as it was."""
 UNPROVEN_MAX = 10
 """Without a known member, at most so many contacts are asked for one by one."""
 KNOWN_MAX = 100
@@ -162,9 +165,16 @@ class Machine:
                 return set()
 
     def due(self, most: int) -> set[int]:
-        """Contacts left over from a time when nothing could be done; empty while that lasts."""
+        """Contacts left over from a time when nothing could be done; empty while that lasts. Those that are to be put
+        under a new label come first, by number."""
         if self.record is None or not self.record.active:
             return set()
+        after = self.record.relabel_after
+        if after is not None:
+            chunk = heapq.nsmallest(most, (e.contact for e in self.index if e.contact > after))
+            if chunk:
+                return set(chunk)
+            self._set(relabel_after=None)
         return set(sorted(self.index.due)[:most])
 
     def load(self, links: Iterable[Link]) -> None:
@@ -212,7 +222,7 @@ class Machine:
             case Pause():
                 self._set(paused=True)
             case Resume():
-                self._set(paused=False)
+                self._resume(now)
             case PlanfixObserved():
                 self._planfix_observed(event, now)
             case PlanfixListed():
@@ -241,8 +251,16 @@ class Machine:
                 assert_never(event)
 
     def touch(self, contacts: Iterable[int]) -> None:
-        """Decide about these again."""
+        """Decide about these again: what `due` named, and was loaded."""
         self._touched.update(contacts)
+        if self.record is None or self.record.relabel_after is None:
+            return
+        for contact in contacts:
+            link = self._links.get(contact)
+            if link is not None:
+                refused = link.hold is not None and link.hold.state == "quarantined"  # for want of the label, perhaps
+                self._put(replace(link, labelled=False, hold=None if refused else link.hold))
+        self._set(relabel_after=max(contacts, default=None))
 
     # ---- commands
 
@@ -262,10 +280,9 @@ class Machine:
             record = runs.start(record, event.request_id, now, first=True)
             if record.run is not None:
                 self._events.append(runs.started(record, record.run))
-        problem = "" if record.problem in (FilterState.RECONNECT_NEEDED, FilterState.FILTER_GONE) else record.problem
-        self.record = replace(record, paused=False, problem=problem, google_email=event.google_email)
-        if problem != record.problem:
-            self._set(problem_reason="", account_at=max(record.account_at, now))
+        self.record = replace(record, paused=False, google_email=event.google_email)
+        if record.problem in (FilterState.RECONNECT_NEEDED, FilterState.FILTER_GONE):
+            self.record = replace(freeze.cleared(self.record), account_at=max(record.account_at, now))
         if self.record.phase == "label":
             self._ask_label("ensure")
         else:
@@ -279,6 +296,16 @@ class Machine:
             self._touched_arrivals.update(self.arrivals.source_ids)
         if event.new_contact is not None:
             self._set(new_contact=event.new_contact.model_dump())
+
+    def _resume(self, now: float) -> None:
+        """A filter that is both paused and frozen shows what it is frozen for first."""
+        record = self._record
+        if record.paused:
+            self._set(paused=False)
+        elif record.frozen and record.label_gone:
+            self._ask_label("ensure")
+        elif record.frozen:
+            self.record = freeze.thaw(record, now)
 
     def _sync(self, request_id: str, now: float) -> None:
         record = self._record
@@ -440,7 +467,7 @@ class Machine:
             )
             return
         if record.problem in ("plan_needed", "filter_gone", "owner_gone"):
-            self._set(problem="", problem_reason="")
+            self.record = freeze.cleared(record)
         if event.name and event.name != record.name:
             self._set(name=event.name)
             if record.label:
@@ -496,7 +523,7 @@ class Machine:
         for person in event.people:
             owner = self._owner(person)
             if owner is None:
-                self._stranger(person, event.seen_at)
+                self._stranger(person, event.seen_at, by_name=event.request_id == BY_NAME)
                 continue
             link = self._links.get(owner)
             if link is None:
@@ -547,12 +574,14 @@ class Machine:
             seen = replace(seen, dismissed="")
         removing = link.pending is not None and link.pending.op == "remove"
         lost_label = was_labelled and not seen.labelled and record.label and link.own is not None
+        if person.updated_at <= record.restored_at:
+            lost_label = False  # it was lost before everybody was put back
         if lost_label and seen.member and not removing and not seen.dismissed:
             seen = replace(seen, asked="label", asked_at=now)
             self._wishes.label = True
         self._put(seen)
 
-    def _stranger(self, person: GooglePerson, seen_at: float) -> None:
+    def _stranger(self, person: GooglePerson, seen_at: float, *, by_name: bool) -> None:
         record = self._record
         known = self.arrivals.get(person.source_id)
         if known is not None and person.updated_at < known.google_at:
@@ -562,8 +591,9 @@ class Machine:
                 self._drop_arrival(person.source_id)
                 self._set(left_at=self._now)
             return
-        if known is None and seen_at <= record.left_at:
-            # It may be one that was removed since: what it is now decides.
+        lag_s = 0.0 if by_name else LISTS_LAG_S
+        if known is None and record.left_at and seen_at <= record.left_at + lag_s:
+            # It may be one that was removed since, and lists lag: what it is now decides.
             self._wishes.people.add(person.resource)
             return
         arrival = arriving.arrival_of(person, known)
@@ -649,22 +679,12 @@ class Machine:
             if link is not None and link.asked == "label" and link.asked_at <= event.seen_at
         ]
         if not event.exists:
-            self._set(
-                problem=FilterState.FROZEN.value,
-                problem_reason="The label was deleted in Google Contacts. Restore it or stop the synchronisation.",
-            )
+            self.record = freeze.freeze(self._record, freeze.DELETED, label_gone=True)
+        elif not self._record.frozen and (lost := freeze.lost_most(self._entries(), event)):
+            self.record = freeze.freeze(self._record, freeze.unlabelled(lost), label_gone=False)
+        if self._record.frozen:
             for link in asked:
                 self._put(replace(link, asked="", due=True))
-            return
-        lost = [link for link in asked if not link.labelled]
-        labelled = sum(1 for entry in self.index if entry.labelled)
-        if len(lost) >= 3 and len(lost) > (labelled + len(lost)) / 2:
-            self._set(
-                problem=FilterState.FROZEN.value,
-                problem_reason=f"{len(lost)} contacts lost the label at once. Restore it or stop.",
-            )
-            for link in asked:
-                self._put(replace(link, asked="", labelled=True))
             return
         for link in asked:
             if link.labelled:
@@ -674,6 +694,12 @@ class Machine:
             reason = "The label was taken off this person in Google Contacts."
             self._put(replace(link, asked="", dismissed=reason))
 
+    def _entries(self) -> Iterator[Entry]:
+        """All links in brief, those of this step as they now are."""
+        for entry in self.index:
+            link = self._links.get(entry.contact)
+            yield entry if link is None else Entry(link)
+
     def _account_observed(self, event: AccountObserved) -> None:
         if event.seen_at < self._record.account_at:
             return
@@ -682,7 +708,7 @@ class Machine:
         if not event.connected:
             self._set(problem=FilterState.RECONNECT_NEEDED.value, problem_reason=event.reason)
         elif record.problem == FilterState.RECONNECT_NEEDED.value:
-            self._set(problem="", problem_reason="")
+            self.record = freeze.cleared(record)
             if record.phase == "google":
                 self._wishes.google_listing = record.run.run_id if record.run else ""
 
@@ -690,7 +716,7 @@ class Machine:
 
     def _settled(self, event: Settled, now: float) -> None:
         if event.label is not None:
-            self._label_settled(event.label)
+            self._label_settled(event.label, now)
         for item in event.items:
             if item.arrival is not None:
                 self._arrival_settled(item, event.answered_at, now)
@@ -699,14 +725,20 @@ class Machine:
         for handover in event.handovers:
             self._handover(handover)
 
-    def _label_settled(self, answer: LabelSettled) -> None:
+    def _label_settled(self, answer: LabelSettled, now: float) -> None:
         record = self._record
         if answer.mutation_id != record.label_pending:
             return
+        self._set(label_pending="")
         if answer.outcome is not Outcome.DONE:
-            self._set(label_pending="", problem=FilterState.FROZEN.value, problem_reason=answer.reason)
+            reason = answer.reason or "Google Contacts does not take the label."
+            self.record = freeze.freeze(self._record, reason, label_gone=True)
             return
-        self._set(label=answer.label, label_name=answer.name, label_pending="")
+        self._set(label=answer.label, label_name=answer.name)
+        if record.label and answer.label != record.label:
+            self._set(relabel_after=0, restored_at=now)
+        if record.frozen and record.label_gone:
+            self.record = freeze.thaw(self._record, now)
         if record.phase == "label":
             self._set(phase="google")
             self._wishes.google_listing = record.run.run_id if record.run else ""

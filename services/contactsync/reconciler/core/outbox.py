@@ -15,7 +15,7 @@ from contactsync.hashing import Hasher
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
-from contactsync.reconciler.core.step import Step
+from contactsync.reconciler.core.step import BY_NAME, Step
 from contactsync_contracts import subjects
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import (
@@ -136,7 +136,7 @@ class Outbox:
             yield self._look_google(record, what="listing", request_id=wishes.google_listing)
         yield from self.match_looks(step)
         for names in _parts(sorted(people), CONTACTS_MAX):
-            yield self._look_google(record, what="people", resources=tuple(names))
+            yield self._look_google(record, what="people", resources=tuple(names), request_id=BY_NAME)
         if wishes.label and record.label:
             yield self._look_google(record, what="label", label=record.label)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync_contracts.messages import Model
+
+BY_NAME: Final = "by-name"
+"""The `request_id` of a look at people by name: its answer shows them as they are, which lists do only later."""
 
 
 @dataclass(slots=True)
