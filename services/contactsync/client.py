@@ -41,11 +41,11 @@ LOOK_EVERY_S: Final = 0.2
 PAGE: Final = 1000
 
 
-class NotReachable(Exception):  # noqa: N818
+class NotReachable(Exception):
     """Nobody answers; the text says what to do."""
 
 
-class Declined(Exception):  # noqa: N818
+class Declined(Exception):
     """A service refused; the text is its reason."""
 
 

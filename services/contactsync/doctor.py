@@ -147,7 +147,7 @@ def nats_version(text: str) -> Check:
 # ---- HTTP
 
 
-class NoAnswer(Exception):  # noqa: N818
+class NoAnswer(Exception):
     """No connection, or none in time; the text says which."""
 
 

@@ -366,7 +366,7 @@ def _email(number: int) -> str:
 # ---- keeping them going
 
 
-class PortTaken(Exception):  # noqa: N818
+class PortTaken(Exception):
     """The gateway cannot listen; repeating will not help."""
 
 

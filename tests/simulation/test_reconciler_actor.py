@@ -33,7 +33,7 @@ from contactsync_contracts.messages import (
 from reconciler_world import ACCOUNT, FILTER, HASHER, World, person_fields, phones
 
 
-class Crash(Exception):  # noqa: N818
+class Crash(Exception):
     """The process ends here."""
 
 

@@ -25,7 +25,7 @@ class NoLimit:
     async def acquire(self, _cls: object) -> NoLimit:
         return self
 
-    async def ended(self) -> None:
+    async def answered(self) -> None:
 
         pass
 

@@ -39,7 +39,7 @@ class NoLimit:
     async def acquire(self, _cls: Class) -> NoLimit:
         return self
 
-    async def ended(self) -> None:
+    async def answered(self) -> None:
 
         pass
 

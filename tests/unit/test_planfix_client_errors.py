@@ -141,7 +141,7 @@ class NoLimit:
     async def acquire(self, _cls: Class) -> NoLimit:
         return self
 
-    async def ended(self) -> None:
+    async def answered(self) -> None:
 
         pass
 
@@ -281,7 +281,7 @@ async def test_more_than_a_hundred_numbers_do_not_fit_a_page() -> None:
 
 async def test_a_broken_quota_record_does_not_hide_what_became_of_a_write() -> None:
     class Broken(NoLimit):
-        async def ended(self) -> None:
+        async def answered(self) -> None:
             pass
 
         async def told(self, left: int) -> None:

@@ -27,7 +27,7 @@ SPEED_UP = 20
 """The demo's quotas are the vendors' documented ones times this, on both ends: kept, but not waited for."""
 
 
-class DemoFailed(Exception):  # noqa: N818
+class DemoFailed(Exception):
     """The demo could not go on; the text says why and where the log is."""
 
 

@@ -23,11 +23,11 @@ OAUTH_VALID_S: Final = 15 * 60
 SESSION_VALID_S: Final = 86_400
 
 
-class LinkForged(Exception):  # noqa: N818
+class LinkForged(Exception):
     """Nothing that we signed, or damaged on the way."""
 
 
-class LinkExpired(Exception):  # noqa: N818
+class LinkExpired(Exception):
     """We signed it, too long ago."""
 
 

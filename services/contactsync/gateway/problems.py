@@ -75,7 +75,7 @@ _STATUS: Final = {
 }
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """Not done, for this reason. `again` is a path of ours that tries it again, if that can help.
 
     `values` fill the text's places; they are shown to the person who holds the link, never logged.

@@ -98,7 +98,7 @@ class Visits:
         log.warning("could not remember that a link is used", link=jti)
 
 
-class WrongBrowser(Exception):  # noqa: N818
+class WrongBrowser(Exception):
     """The cookie is not that of the browser that began the visit."""
 
 

@@ -53,7 +53,7 @@ class Quota(Protocol):
     async def told(self, left: int) -> None:
         """`X-RateLimit-Remaining` of an answer."""
 
-    async def ended(self) -> None:
+    async def answered(self) -> None:
         """A request was answered or given up; it arrived no later than now."""
 
     async def penalise(self, pause_s: float) -> None:
@@ -176,7 +176,7 @@ class Transport:
             finally:
                 permit.ended()
                 with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-                    await _noted(self._quota.ended())
+                    await _noted(self._quota.answered())
             await self._tell_remaining(answer)
             try:
                 content = content_of(answer, asked, attempt=self._limited)

@@ -32,7 +32,7 @@ class BusError(Exception):
     """Anything below; the caller decides by the class, never by the text."""
 
 
-class Transient(BusError):  # noqa: N818
+class Transient(BusError):
     """Not now: repeat the same thing after `retry_after_s`. Also raised by handlers of `ownership`."""
 
     def __init__(self, reason: str = "", retry_after_s: float = 1.0) -> None:
@@ -40,11 +40,11 @@ class Transient(BusError):  # noqa: N818
         self.retry_after_s = retry_after_s
 
 
-class Deposed(BusError):  # noqa: N818
+class Deposed(BusError):
     """Another replica has claimed the partition: stop working on it, acknowledge nothing."""
 
 
-class Conflict(BusError):  # noqa: N818
+class Conflict(BusError):
     """The key is not at the sequence that was expected."""
 
     def __init__(self, key: str) -> None:
@@ -52,11 +52,11 @@ class Conflict(BusError):  # noqa: N818
         self.key = key
 
 
-class NotProvisioned(BusError):  # noqa: N818
+class NotProvisioned(BusError):
     """A stream or consumer is missing: `contactsync provision` has not run."""
 
 
-class Refused(BusError):  # noqa: N818
+class Refused(BusError):
     """The one that was asked answered with an error (`request`), or the server rejects this for good."""
 
     def __init__(self, reason: str, code: int = 500) -> None:

@@ -49,20 +49,20 @@ jetstream {{
 """
 
 
-class DataDirInUse(Exception):  # noqa: N818
+class DataDirInUse(Exception):
     """Another server works on this directory."""
 
 
-class ServerNotFound(Exception):  # noqa: N818
+class ServerNotFound(Exception):
     """There is no `nats-server` beside the interpreter or on PATH."""
 
 
 MEMORY_SOFT_LIMIT = "120MiB"
-"""Go's collector works harder near it; the server may still take more. A first sync of 25,000 contacts otherwise leaves
-hundreds of megabytes of garbage behind (tests/benchmarks)."""
+"""Go's collector works harder near it; the server may still take more. A first sync of 25,000 contacts otherwise
+leaves hundreds of megabytes of garbage behind (tests/benchmarks)."""
 
 
-class ServerFailed(Exception):  # noqa: N818
+class ServerFailed(Exception):
     """The server did not come up; the text has the end of its log."""
 
 

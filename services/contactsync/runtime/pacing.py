@@ -232,8 +232,8 @@ def start(pace: Pace, now: float, spacing_s: float, per_day: int, cls: Class) ->
 
 
 def ended(pace: Pace, now: float) -> Pace:
-    """The last request was answered or given up. Until then it may have arrived at any moment, and what Planfix counts
-    is arrivals: the next one leaves a spacing after this."""
+    """The last request was answered or given up. Until then it may have arrived at any moment, and what Planfix
+    counts is arrivals: the next one leaves a spacing after this."""
     return replace(pace, last_start=max(pace.last_start, now))
 
 

@@ -29,7 +29,7 @@ _AT_ONCE = 32
 _PARTITIONS = "contactsync-partitions"
 
 
-class PartitionsDiffer(Exception):  # noqa: N818
+class PartitionsDiffer(Exception):
     """The stream was made for another number of partitions; nothing was changed."""
 
 

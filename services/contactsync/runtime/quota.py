@@ -213,7 +213,7 @@ class PlanfixQuota:
             self._last.dropped()
         return self._last.at + self._spacing_s - self._clock.monotonic()
 
-    async def ended(self) -> None:
+    async def answered(self) -> None:
         """A request was answered or given up: other processes leave a spacing after this moment."""
         if self._spacing_s:
             await self._record.change(lambda pace: (pacing.ended(pace, self._clock.wall()), None))

@@ -23,7 +23,7 @@ MATCH_KEY_BYTES: Final = 32
 _SALT: Final = b"contactsync"
 
 
-class Undecryptable(Exception):  # noqa: N818
+class Undecryptable(Exception):
     """None of the keys opens it: a key was taken out of SECRET_KEYS too early, or it is not ours."""
 
 

@@ -293,7 +293,7 @@ class PlanfixHands:
         self.store.templates[number] = Template(number, name, is_company)
         return number
 
-    def add_custom_field(self, name: str, type: int = 0) -> int:  # noqa: A002 - Planfix's own word
+    def add_custom_field(self, name: str, type: int = 0) -> int:
         number = max(self.store.custom_fields, default=9) + 1
         self.store.custom_fields[number] = CustomField(number, name, type)
         return number
