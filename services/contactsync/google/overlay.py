@@ -70,7 +70,14 @@ def build_update(
     mask = tuple(sorted(name for name in reading.WRITABLE if target.get(name, []) != raw.get(name, [])))
     body: Json = {name: target.get(name, []) for name in mask}
     body["resourceName"] = resource
-    body["metadata"] = {"sources": [{"type": "CONTACT", "id": source_id, "etag": etag}]}
+    source = {"type": "CONTACT", "id": source_id}
+    if not etag.startswith("%"):
+        source["etag"] = etag
+    if not etag.startswith("#"):
+        # Google's source etags begin with "#", its persons' with "%", and each is refused in the other's place; a
+        # server that has one etag for both may look for it in either.
+        body["etag"] = etag
+    body["metadata"] = {"sources": [source]}
     return PersonWrite(mask, body, unwritable)
 
 

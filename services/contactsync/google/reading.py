@@ -79,10 +79,11 @@ class MappingConfig:
 def to_person(json: Mapping[str, Any], *, config: MappingConfig) -> GooglePerson:
     """One person of an answer that was asked with PERSON_FIELDS and the contact source only.
 
-    Raises ValueError without a resource name or a CONTACT source: not a contact at all.
+    Raises ValueError without a resource name or a CONTACT source: not a contact at all. Where no sources are named,
+    nothing but the contact's own was asked for.
     """
     metadata = json.get("metadata") or {}
-    source = contact_source(metadata)
+    source = contact_source(metadata) if "sources" in metadata else {}
     resource = json.get("resourceName")
     if source is None or not isinstance(resource, str) or not resource:
         raise ValueError("the answer holds a person without a name or without a contact source")
@@ -90,8 +91,8 @@ def to_person(json: Mapping[str, Any], *, config: MappingConfig) -> GooglePerson
     fields, limits = read(raw, config)
     return GooglePerson(
         resource=resource,
-        source_id=str(source.get("id", "")),
-        etag=str(source.get("etag", "")),
+        source_id=str(source.get("id") or resource.removeprefix("people/")),
+        etag=str(source.get("etag") or json.get("etag") or ""),
         updated_at=instant(source.get("updateTime")),
         fields=fields,
         raw=raw,

@@ -520,16 +520,17 @@ class Machine:
         )
 
     def _google_observed(self, event: GoogleObserved, now: float) -> None:
+        by_name = event.request_id == BY_NAME
         for person in event.people:
             owner = self._owner(person)
             if owner is None:
-                self._stranger(person, event.seen_at, by_name=event.request_id == BY_NAME)
+                self._stranger(person, event.seen_at, by_name=by_name)
                 continue
             link = self._links.get(owner)
             if link is None:
                 continue  # quiet
             self._drop_named(person.resource)
-            self._person_seen(link, person, event.seen_at, now)
+            self._person_seen(link, person, event.seen_at, now, by_name=by_name)
 
     def _owner(self, person: GooglePerson) -> int | None:
         """The contact that this person is the partner of. A stamp joins a link that has no person yet; it never moves
@@ -561,11 +562,11 @@ class Machine:
                 self._put(settle.merged(link, owner))
                 self._set(left_at=self._now)  # the name that it had is a stranger's now
 
-    def _person_seen(self, link: Link, person: GooglePerson, seen_at: float, now: float) -> None:
+    def _person_seen(self, link: Link, person: GooglePerson, seen_at: float, now: float, *, by_name: bool) -> None:
         record = self._record
         hash_ = content_hash(person.fields)
         was_labelled = link.labelled
-        seen = observe.google_seen(link, person, hash_, seen_at, record.label)
+        seen = observe.google_seen(link, person, hash_, seen_at, record.label, by_name=by_name)
         if isinstance(seen, observe.Doubt):
             if link.asked != "person":
                 self._wishes.people.add(person.resource)

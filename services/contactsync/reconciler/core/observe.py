@@ -52,13 +52,17 @@ def planfix_seen(
     )
 
 
-def google_seen(link: Link, person: GooglePerson, hash_: int, seen_at: float, label: str) -> Link | Doubt:
+def google_seen(
+    link: Link, person: GooglePerson, hash_: int, seen_at: float, label: str, *, by_name: bool = True
+) -> Link | Doubt:
     """`label`: the resource name of the filter's label. A missing label is only noted (`labelled`); what it means is
-    decided after the label itself was looked at. Only a read that began after it was asked for is the answer."""
+    decided after the label itself was looked at. Only a read that began after it was asked for is the answer. Where
+    the server names no time of the last change, only a person read by name may be compared (`by_name`)."""
     moved = link.resource != person.resource
     answers = link.asked == "person" and seen_at >= link.asked_at
     comparable = link.google is None or moved or answers
-    if not comparable and (link.asked == "person" or person.updated_at < link.google_at):
+    old = person.updated_at < link.google_at or not (person.updated_at or by_name)
+    if not comparable and (link.asked == "person" or old):
         return Doubt(not_before=0.0)
     content_changed = hash_ != link.google_hash
     stamp = next((s for s in person.stamps if s.contact == link.contact), None)
