@@ -97,7 +97,7 @@ class World:
     members: set[int] = field(default_factory=set)
     people: dict[str, Person] = field(default_factory=dict)
     label: bool = False
-    label_members: int | None = None
+    label_name: str = LABEL
     refuse: dict[int, str] = field(default_factory=dict)
     read_only: set[int] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
@@ -273,12 +273,19 @@ class World:
             person = self.people[resource] = Person(resource, fields or person_fields())
         person.fields = {**person.fields, **changes}
         if label:
-            person.labels.add(LABEL)
+            person.labels.add(self.label_name)
         return self._touch(person)
 
     def unlabel(self, resource: str) -> None:
         self.now += 1
-        self._touch(self.people[resource]).labels.discard(LABEL)
+        self._touch(self.people[resource]).labels.discard(self.label_name)
+
+    def delete_label(self) -> None:
+        """People stay, without it; who makes it again gets another one."""
+        for person in self.people.values():
+            person.labels.discard(self.label_name)
+        self._serial += 1
+        self.label, self.label_name = False, f"{LABEL}{self._serial}"
 
     def person_of(self, contact: int) -> Person:
         link = self.link(contact)
@@ -318,7 +325,7 @@ class World:
         )
 
     def _ours(self) -> list[Person]:
-        return [p for p in self.people.values() if LABEL in p.labels or p.stamps]
+        return [p for p in self.people.values() if self.label_name in p.labels or p.stamps]
 
     def _look_google(self, look: LookGoogle) -> Iterable[Event]:
         if look.what == "listing":
@@ -348,8 +355,8 @@ class World:
                 account=ACCOUNT,
                 seen_at=self.now,
                 label=look.label or "",
-                exists=self.label,
-                members=sum(LABEL in p.labels for p in self.people.values()),
+                exists=self.label and look.label == self.label_name,
+                members=sum(self.label_name in p.labels for p in self.people.values()),
             )
         else:
             answers = tuple(
@@ -420,7 +427,10 @@ class World:
         if message.label is not None:
             self.label = True
             label = LabelSettled(
-                mutation_id=message.label.mutation_id, outcome=Outcome.DONE, label=LABEL, name=message.label.name
+                mutation_id=message.label.mutation_id,
+                outcome=Outcome.DONE,
+                label=self.label_name,
+                name=message.label.name,
             )
         for google in message.google:
             items.append(self._once("google", google.contact, google, self._write_google))
@@ -458,14 +468,14 @@ class World:
         self.writes.append(f"google {one.op} {one.contact}")
         self._touch(person)
         if one.op == "remove":
-            person.labels.discard(LABEL)
+            person.labels.discard(self.label_name)
             ours = kept is Kept.OURS
             self.identity.pop(one.contact, None)
             if ours:
                 del self.people[person.resource]
             return _item(one, Outcome.DONE, removed=ours, person=None)
         person.fields = {**person.fields, **self.google_server(one.fields)}
-        person.labels.add(LABEL)
+        person.labels.add(self.label_name)
         kept = kept or Kept.ADOPTED
         if not any(stamp.contact == one.contact for stamp in person.stamps):
             person.stamps = [*person.stamps, Stamp(contact=one.contact, kept=kept)]

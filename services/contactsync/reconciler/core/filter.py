@@ -32,7 +32,9 @@ class FilterRecord:
     mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at:
     when a link or a labelled person was last removed, so that older observations of strangers are looked at again;
     revisions: the highest revision of links that are gone, since the writer remembers those; filter_at/account_at:
-    what the latest news of either is from."""
+    what the latest news of either is from; frozen: why a human has to say `resume` (freeze.py); label_gone: the label
+    has to be made sure of first; restored_at: labels lost before are put back; relabel_after: contacts with higher
+    numbers are still to be put under a label that was made again."""
 
     filter_id: str
     name: str
@@ -64,6 +66,10 @@ class FilterRecord:
     revisions: int = 0
     filter_at: float = 0.0
     account_at: float = 0.0
+    frozen: str = ""
+    label_gone: bool = False
+    restored_at: float = 0.0
+    relabel_after: int | None = None
 
     @property
     def active(self) -> bool:

@@ -516,6 +516,7 @@ class Machine:
             entry is not None
             and entry.resource == person.resource
             and entry.etag == person.etag
+            and (not entry.labelled or self._record.label in person.labels)  # a label's end may leave etags alone
             and entry.asked not in ("person", "label")
         )
 
