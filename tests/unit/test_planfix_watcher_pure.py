@@ -175,6 +175,25 @@ def test_what_the_overlap_brings_again_is_not_told_again() -> None:
     assert len(run(third, pages(ContactPage((contact(2, "Ann"),), 1)))) == 1
 
 
+def test_a_contact_of_which_only_unmapped_things_changed_may_have_changed_its_filters() -> None:
+    known = holding(f=[2])
+    first = Delta(0.0, known, {})
+    run(first, pages(page(3, modified={3: "12:00"})))
+    second = Delta(0.0, known, first.seen)
+    run(second, pages(page(3, modified={3: "12:01"})))
+    assert [one.contact for one in second.changed] == [3]
+
+
+def test_a_contact_that_leaves_the_window_is_looked_at_for_a_last_time() -> None:
+    known = holding(f=[2])
+    first = Delta(0.0, known, {})
+    run(first, pages(page(2, 3, modified={3: "12:00"})))
+    assert first.settled == []
+    second = Delta(0.0, known, first.seen)
+    run(second, pages(page(2)))
+    assert second.settled == [(3, False)]
+
+
 def test_a_quiet_delta_is_one_request_unless_companies_are_known() -> None:
     delta = Delta(0.0, holding(f=[1]), {})
     delta.take(page(), 1.0)

@@ -309,6 +309,7 @@ class PlanfixRest:
         markers: dict[int, str] = {}
         phones: dict[int, tuple[Json, ...]] = {}
         skipped: dict[int, str] = {}
+        modified: dict[int, str] = {}
         for row in rows:
             try:
                 number = number_of(row)
@@ -323,11 +324,13 @@ class PlanfixRest:
                 contacts.append(PlanfixContact(contact=number, fields={}, is_company=is_company))
                 continue
             contacts.append(to_contact(row, self._config))
+            if point := row.get("dateOfLastUpdate"):
+                modified[number] = str(point)
             if marker := self._marker(row):
                 markers[number] = marker
             if isinstance(row.get("phones"), list):
                 phones[number] = tuple(item for item in row["phones"] if isinstance(item, Mapping))
-        return ContactPage(tuple(contacts), len(rows), markers, phones, skipped)
+        return ContactPage(tuple(contacts), len(rows), markers, phones, skipped, modified)
 
     def _marker(self, row: Json) -> str:
         marker = row.get("sourceObjectId")

@@ -62,6 +62,8 @@ class ContactPage:
     """Each contact's phones as Planfix spells them: what a write of the whole list is laid over."""
     skipped: Mapping[int, str] = field(default_factory=dict)
     """Number to the reason why a row is not in `contacts`: in the trash, or not mappable (0: without a number)."""
+    modified: Mapping[int, str] = field(default_factory=dict)
+    """When each contact was last changed, as Planfix writes it: to be compared, not read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from contactsync.planfix_watcher.work import (
     Hints,
     Listing,
     Membership,
+    Sighting,
     Work,
 )
 from contactsync.runtime.bus import COMMIT_MAX, Bus, Fence, Message, Put, Transient
@@ -42,6 +43,7 @@ from contactsync_contracts.messages import (
     FilterProblem,
     LookPlanfix,
     Model,
+    PlanfixContact,
     PlanfixObserved,
     type_of,
 )
@@ -112,7 +114,7 @@ class PlanfixWatcher:
         self._delta_at = 0.0
         self._delta_works: bool | None = None
         self._since: float | None = None
-        self._before: dict[int, int] = {}
+        self._before: dict[int, Sighting] = {}
         self._pending: dict[tuple[str, bool], set[int]] = {}
         self._rotation: Listing | None = None
         self._rotation_at = 0.0
@@ -266,7 +268,7 @@ class PlanfixWatcher:
             await self._request(work, job.look.cls, fence)
         if work.done:
             if isinstance(work, Hints):
-                await self._ask_membership(work.entering)
+                await self._ask_membership(_kinds(work.entering))
             if isinstance(work, Listing):
                 _explain_empty(work)
             await self._answered([job.seq, *job.shares], fence)
@@ -349,8 +351,7 @@ class PlanfixWatcher:
         self._before, self._since = delta.seen, delta.began_at
         self._unsaved = self._unsaved or bool(delta.changed)
         self._delta_at = delta.began_at + max(self._poll_s, 2 * self._pause_s())
-        if delta.changed:
-            await self._ask_membership(delta.changed)
+        await self._ask_membership([*_kinds(delta.changed), *delta.settled])
         await self._save(fence)
 
     async def _deltas_work(self) -> bool:
@@ -361,14 +362,15 @@ class PlanfixWatcher:
             self._delta_works = works
         return self._delta_works
 
-    async def _ask_membership(self, contacts: Iterable[Any]) -> None:
-        """Which filters these contacts are in now; asked in groups when their turn comes."""
+    async def _ask_membership(self, contacts: Sequence[tuple[int, bool]]) -> None:
+        """Which filters these contacts (number, company or not) are in now; asked in groups when their turn comes."""
+        if not contacts:
+            return
         await self._load_views()
-        for contact in contacts:
+        for number, is_company in contacts:
             for view in self._views.values():
                 if view.polled:
-                    key = (view.filter_id, contact.is_company)
-                    self._pending.setdefault(key, set()).add(contact.contact)
+                    self._pending.setdefault((view.filter_id, is_company), set()).add(number)
 
     async def _member_turn(self, filter_id: str, companies: bool, fence: Fence) -> None:
         numbers = self._pending[filter_id, companies]
@@ -530,6 +532,10 @@ class PlanfixWatcher:
             except Transient as error:
                 # The work has moved on already, so this page is repeated until it stands; the ids make that safe.
                 await anyio.sleep(error.retry_after_s)
+
+
+def _kinds(contacts: Iterable[PlanfixContact]) -> list[tuple[int, bool]]:
+    return [(contact.contact, contact.is_company) for contact in contacts]
 
 
 def _put(job: _Job) -> Put:

@@ -251,23 +251,38 @@ class Hints:
         return to_holders(self.known, found, began_at, repeat=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A contact as a delta had it. `modified` moves also when only what we do not map was changed, a group say."""
+
+    version: int
+    modified: str
+    is_company: bool
+
+
 @dataclass(slots=True)
 class Delta:
     """What changed in the whole account since a moment; overlapping deltas bring the same contacts again.
 
-    before: contact to version in the last delta. changed: contacts that were not in it like that.
+    before: what the last delta saw. changed: contacts that were not in it like that.
     """
 
     since: float
     known: Known
-    before: dict[int, int]
+    before: dict[int, Sighting]
     began_at: float = 0.0
     companies: bool = False
     offset: int = 0
     pages: int = 0
-    seen: dict[int, int] = field(default_factory=dict)
+    seen: dict[int, Sighting] = field(default_factory=dict)
     changed: list[PlanfixContact] = field(default_factory=list)
     done: bool = False
+
+    @property
+    def settled(self) -> list[tuple[int, bool]]:
+        """Number and kind of those that have left the window. Times of changes may be minutes, so that the second
+        one of a minute can look like the first: whatever it was, it is over now."""
+        return [(number, one.is_company) for number, one in self.before.items() if number not in self.seen]
 
     def ask(self) -> Ask:
         return Ask(Query(modified_since=self.since, companies=self.companies), self.offset)
@@ -283,13 +298,16 @@ class Delta:
         if self.pages > PAGES_MAX:
             raise Unavailable("a delta does not end", 60.0)
         self.offset += page.count
-        versions = {contact.contact: version_of(contact) for contact in page.contacts}
+        sights = {
+            one.contact: Sighting(version_of(one), page.modified.get(one.contact, ""), one.is_company)
+            for one in page.contacts
+        }
         fresh = [
             contact
             for contact in page.contacts
-            if versions[contact.contact] not in (self.before.get(contact.contact), self.seen.get(contact.contact))
+            if sights[contact.contact] not in (self.before.get(contact.contact), self.seen.get(contact.contact))
         ]
-        self.seen |= versions
+        self.seen |= sights
         self.changed += fresh
         return to_holders(self.known, fresh, began_at)
 
