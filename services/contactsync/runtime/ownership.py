@@ -18,7 +18,17 @@ from typing import Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from contactsync.runtime.bus import Bus, Conflict, Deposed, Fence, Intake, Pulled, Subscription, Transient
+from contactsync.runtime.bus import (
+    Bus,
+    Conflict,
+    Deposed,
+    Fence,
+    Intake,
+    NotProvisioned,
+    Pulled,
+    Subscription,
+    Transient,
+)
 from contactsync.runtime.mailbox import (
     PARTITIONS,
     Accepted,
@@ -524,10 +534,10 @@ class _Owned:
 
 
 def _cause(error: Exception) -> Exception:
-    """What a task group wrapped: Deposed before all else, then a single cause."""
+    """What a task group wrapped: what all partitions suffer from alike before all else, then a single cause."""
     if not isinstance(error, ExceptionGroup):
         return error
-    for kind in (Deposed, Transient):
+    for kind in (NotProvisioned, Deposed, Transient):
         if (found := error.subgroup(kind)) is not None:
             return _cause(found.exceptions[0])
     return _cause(error.exceptions[0]) if len(error.exceptions) == 1 else error
