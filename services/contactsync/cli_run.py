@@ -23,9 +23,15 @@ from contactsync.cli import FAILED, ask, cli, runtime_file, settings_now
 from contactsync.runtime.settings import Settings, split_bind
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from contactsync.client import Client
+    from contactsync.runtime.nats_link import Link
 
 ALL = ("planfix-watcher", "google-watcher", "reconciler", "writer", "gateway")
+
+NO_STREAMS = "NATS has no streams yet: run `contactsync provision`"
+PROVISIONED_EVERY_S = 2.0
 
 T = TypeVar("T")
 
@@ -106,7 +112,27 @@ def demo(contacts: int, filters: int, seed: int, keep: bool) -> None:
 
     from contactsync import demo as scene
 
-    main = partial(scene.run, contacts=contacts, filters=filters, seed=seed, keep=keep, console=Console())
+    play = partial(scene.run, contacts=contacts, filters=filters, seed=seed, keep=keep, console=Console())
+
+    async def main() -> int:
+        """To its end or to a signal, and never without ending the processes that it has started."""
+        outcome: int | Exception = FAILED
+        async with anyio.create_task_group() as tasks:
+
+            async def until_told() -> None:
+                await stopped()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until_told)
+            try:
+                outcome = await play()
+            except Exception as error:  # or the task group would wrap it
+                outcome = error
+            tasks.cancel_scope.cancel()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
     raise click.exceptions.Exit(run_loop(main))
 
 
@@ -150,6 +176,9 @@ async def _work(settings: Settings, url: str, names: Sequence[str], process: str
         if provisioning:
             for line in await make(bus.link):
                 log.info("provisioned", what=line)
+        else:
+            health.append(lambda: NO_STREAMS)
+            await _until_provisioned(bus.link, log)
         health.append(parts.ready)
         async with running(parts, names):
             if process == "up":
@@ -158,6 +187,25 @@ async def _work(settings: Settings, url: str, names: Sequence[str], process: str
             await stop.wait()
             log.info("stopping")
     log.info("stopped")
+
+
+async def _until_provisioned(link: Link, log: FilteringBoundLogger) -> None:
+    from contactsync.runtime.bus import NotProvisioned, Transient
+    from contactsync.runtime.provision import require_provisioned
+
+    said = ""
+    while True:
+        try:
+            await require_provisioned(link)
+            return
+        except NotProvisioned:
+            reason = NO_STREAMS
+        except Transient as error:
+            reason = str(error)
+        if said != reason:
+            log.warning("waits", reason=reason)
+        said = reason
+        await anyio.sleep(PROVISIONED_EVERY_S)
 
 
 class Stop:
