@@ -16,7 +16,7 @@ import anyio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from contactsync.client import Client
+from contactsync.client import Client, Declined
 from contactsync.demo.report import Checked, Report, check
 from contactsync.demo.world import SPEED_UP, DemoFailed, Quotas, World
 from contactsync.runtime.bus import Bus
@@ -184,7 +184,10 @@ async def _first_syncs(world: World, client: Client, parts: list[Part], console:
             waiting = {p.filter_id: p for p in parts}
             while waiting:
                 for filter_id, part in list(waiting.items()):
-                    status = await client.status(filter_id)
+                    try:
+                        status = await client.status(filter_id)
+                    except Declined:
+                        continue  # the activation is on its way to the filter's actor
                     counts = status["contacts"]
                     known = sum(counts.values())
                     done = known - counts["pending"]
