@@ -178,3 +178,33 @@ async def test_whatever_google_does_with_batches_one_stale_person_is_stale_alone
         outcomes = {n: place.world.item(f"1-{n}-2").outcome for n in range(1, 13)}
         assert [n for n, outcome in outcomes.items() if outcome is Outcome.STALE] == [5]
         assert {o for n, o in outcomes.items() if n != 5} == {Outcome.DONE}
+
+
+@pytest.mark.parametrize("seen_since", [True, False])
+async def test_a_label_that_a_human_deleted_is_made_again_with_everybody_under_it(seen_since: bool) -> None:
+    async with scene() as place:
+        await first_sync(place.world)
+        before = {person.stamps[0].contact: person for person in await place.everyone()}
+        place.google.delete_label(EMAIL, "First")
+        after = {person.stamps[0].contact: person for person in await place.everyone()}
+        known = after if seen_since else before
+        place.world.put(label("1", "First", revision=2))
+        asks = [
+            GoogleMutation(
+                contact=n,
+                mutation_id=f"1-{n}-2",
+                revision=2,
+                op="update",
+                resource=known[n].resource,
+                etag=known[n].etag,
+                raw=known[n].raw,
+            )
+            for n in range(1, 13)
+        ]
+        place.world.put(mutate(*asks))
+        await place.world.run()
+        assert {place.world.item(f"1-{n}-2").outcome for n in range(1, 13)} == {Outcome.DONE}
+        people = await place.everyone()
+        labels = {one.name: one.resource for one in await place.people.list_labels(cls=Class.CHANGE)}
+        assert sorted(labels) == ["First", "Second"]
+        assert sum(labels["First"] in person.labels for person in people) == 12
