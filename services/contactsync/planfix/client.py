@@ -25,6 +25,7 @@ from contactsync.planfix.mapping import (
 )
 from contactsync.planfix.port import ContactPage, Employee, Filter, Query, Written
 from contactsync.planfix.query import list_body
+from contactsync.planfix.shown import Shown
 from contactsync.planfix.transport import Quota, Transport
 from contactsync.planfix.walltime import WallClock
 from contactsync.runtime.metrics import Metrics
@@ -72,6 +73,7 @@ class PlanfixRest:
         self._stamp_field = stamp_field
         self._clock = clock
         self._walls = WallClock(timezone, clock)
+        self._shown = Shown()
         self._extra_emails: bool | None = None
         stamp = "" if stamp_field is None else f",{stamp_field}"
         self._fields = config.fields + stamp
@@ -110,7 +112,7 @@ class PlanfixRest:
         if row is None or row.get("isDeleted") is True:
             return None
         try:
-            return to_contact(row, self._config)
+            return to_contact(self._shown.completed([row])[0], self._config)
         except UnmappableError:
             malformed(_GET, "contact")
 
@@ -310,7 +312,7 @@ class PlanfixRest:
         phones: dict[int, tuple[Json, ...]] = {}
         skipped: dict[int, str] = {}
         modified: dict[int, str] = {}
-        for row in rows:
+        for row in rows if ids_only else self._shown.completed(rows):
             try:
                 number = number_of(row)
             except UnmappableError as error:
