@@ -105,13 +105,15 @@ def identity_of(claims: Mapping[str, Any], client_id: str | None = None) -> Iden
     audience = claims.get("aud")
     if client_id is not None and client_id not in (audience if isinstance(audience, list) else [audience]):
         raise AccessDenied("the identity is meant for another application")
-    sub = claims.get("sub")
+    sub = claims.get("sub", claims.get("id"))  # the older userinfo's name
+    if isinstance(sub, int) and not isinstance(sub, bool):
+        sub = str(sub)
     if not isinstance(sub, str) or not sub:
         raise AccessDenied("Google did not say which account this is")
     return Identity(
         sub=sub,
         email=str(claims.get("email") or ""),
-        email_verified=claims.get("email_verified") in (True, "true"),
+        email_verified=claims.get("email_verified", claims.get("verified_email")) in (True, "true"),
         nonce=claims.get("nonce"),
     )
 
