@@ -101,7 +101,7 @@ def pause(filter_id: str) -> None:
 @cli.command()
 @click.argument("filter_id", metavar="FILTER")
 def resume(filter_id: str) -> None:
-    """Go on with a paused filter."""
+    """Go on with a paused filter; restore a frozen one's label on everybody."""
 
     async def question(client: Client) -> str:
         return str((await client.resume(filter_id))["state"])

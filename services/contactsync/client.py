@@ -122,11 +122,11 @@ class Client:
         command = ChangeSettings(
             request_id=uuid.uuid4().hex, filter_id=filter_id, two_way=two_way, new_contact=new_contact
         )
-        wanted = None if new_contact is None else new_contact.model_dump(mode="json")
+        wanted = None if new_contact is None else new_contact.model_dump(mode="json", exclude_unset=True)
 
         def shown(status: Json) -> bool:
             return (two_way is None or status["two_way"] == two_way) and (
-                wanted is None or status.get("new_contact", wanted) == wanted
+                wanted is None or status["new_contact"] == wanted
             )
 
         return await self._command(command, filter_id, command.request_id, shown)
@@ -137,9 +137,14 @@ class Client:
         return await self._command(command, filter_id, command.request_id, lambda now: now["state"] == "paused")
 
     async def resume(self, filter_id: str) -> Json:
-        await self.status(filter_id)
+        """Go on with a paused or frozen filter; the status that shows it."""
+        before = (await self.status(filter_id))["state"]
         command = Resume(request_id=uuid.uuid4().hex, filter_id=filter_id)
-        return await self._command(command, filter_id, command.request_id, lambda now: now["state"] != "paused")
+
+        def shown(status: Json) -> bool:
+            return before not in ("paused", "frozen") or status["state"] != before
+
+        return await self._command(command, filter_id, command.request_id, shown)
 
     async def _command(self, command: Model, filter_id: str, request_id: str, shown: Callable[[Json], bool]) -> Json:
         await self._publish(command, filter_id, "command", request_id)
@@ -155,7 +160,7 @@ class Client:
         try:
             await self._bus.publish(
                 subjects.mailbox(filter_id, kind),
-                message.model_dump_json().encode(),
+                message.model_dump_json(exclude_unset=True).encode(),
                 msg_id=f"{subjects.token(filter_id)}.{kind}.{request_id}",
                 type_=type_of(message),
                 deadline_s=QUERY_WAIT_S,

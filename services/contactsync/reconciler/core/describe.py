@@ -25,6 +25,8 @@ def filter_status(record: FilterRecord) -> dict[str, Any]:
         "reason": record.problem_reason,
         "two_way": record.two_way,
         "google_account": record.google_email,
+        "account": record.account,
+        "new_contact": record.new_contact,
         "label": record.label_name,
         "contacts": counts,
         "people_in_account": record.people_total,

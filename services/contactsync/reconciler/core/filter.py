@@ -89,7 +89,8 @@ class FilterRecord:
         return FilterState.SYNCING if self.run is not None or self.open else FilterState.IN_SYNC
 
     def defaults(self, standard: NewContactDefaults) -> NewContactDefaults:
-        return NewContactDefaults.model_validate(self.new_contact) if self.new_contact else standard
+        """The filter's own settings over the installation's; those that it does not have stay."""
+        return NewContactDefaults.model_validate({**standard.model_dump(), **(self.new_contact or {})})
 
 
 def filter_to_json(record: FilterRecord) -> dict[str, Any]:

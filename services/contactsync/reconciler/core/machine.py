@@ -295,7 +295,7 @@ class Machine:
             self._set(two_way=event.two_way)
             self._touched_arrivals.update(self.arrivals.source_ids)
         if event.new_contact is not None:
-            self._set(new_contact=event.new_contact.model_dump())
+            self._set(new_contact=event.new_contact.model_dump(mode="json", exclude_unset=True))
 
     def _resume(self, now: float) -> None:
         """A filter that is both paused and frozen shows what it is frozen for first."""
