@@ -42,6 +42,8 @@ class Variation:
     contacts: int = 40
     sync_s: float = 60.0
     quick: bool = False
+    hidden: Sequence[str] = ()
+    """Fields that the simulators' contents have and nobody could see."""
 
 
 def fault(kind: str, path: str, method: str | None = None, **more: Any) -> dict[str, Any]:
@@ -135,8 +137,14 @@ VARIATIONS = [
     planfix("empty_is_null", empty_text="null"),
     planfix("empty_is_absent", empty_text="absent", empty_object="absent"),
     planfix("no_utc_seconds", utc_seconds=False),
-    planfix("hidden_empty", hidden_fields=["skype", "telegram"], hidden_as="empty"),
-    planfix("hidden_absent", hidden_fields=["skype", "telegram"], hidden_as="absent"),
+    *(
+        Variation(
+            f"hidden_{shown}",
+            planfix={"hidden_fields": ["skype", "telegram"], "hidden_as": shown},
+            hidden=("skype", "telegram"),
+        )
+        for shown in ("empty", "absent")
+    ),
     planfix("readonly_fields", readonly_fields=["description"]),
     planfix("silent_leaves_dates", silent_bumps_modified=False, noop_bumps_modified=False),
     planfix("full_name_required", name_required="full_name"),
@@ -181,6 +189,11 @@ VARIATIONS = [
     failing("empty_pages", *everywhere("empty_page", times=2)),
     failing("tokens_expire", fault("expire_sync_tokens", CONNECTIONS, times=2, skip=1)),
     failing("reads_limited", fault("status", CONNECTIONS, status=429, body=RATE_BODY, skip=1)),
+    failing(
+        "lost_and_short",
+        fault("lost_answer", ":batchCreateContacts$"),
+        fault("short_page", CONNECTIONS, times=3, skip=1, keep=20),
+    ),
     failing("planfix_429", fault("status", LIST, status=429, body='{"result":"fail","code":22}', times=2)),
     strange("no_totals"),
     strange("no_group_tokens"),
@@ -248,7 +261,12 @@ async def test_the_story_holds_in(variation: Variation, tmp_path: Path) -> None:
     try:
         checked = await play(world, variation.contacts, 1, 1, console)
         Report(console).show(checked)
-        broken = [f"{finding.name}: {why}" for finding in checked.findings for why in finding.broken]
+        broken = [
+            f"{finding.name}: {why}"
+            for finding in checked.findings
+            for why in finding.broken
+            if not any(f"{name} differs" in why for name in variation.hidden)
+        ]
         assert not broken, "\n".join(broken[:30])
         log = (tmp_path / "up.log").read_text()
         assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:4000]

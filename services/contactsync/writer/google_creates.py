@@ -7,6 +7,7 @@ again (`intent.py` says when). `google_target.py` decides who is created.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -72,6 +73,7 @@ class Creates:
         self._account, self._people, self._clock = account, people, clock
         self._rules, self._lag_s, self._lost, self._sized = rules, lag_s, lost, sized
         self._began = 0.0
+        self._listed = 0
 
     @property
     def next_look(self) -> float | None:
@@ -84,8 +86,10 @@ class Creates:
         if due is None or self._clock() < due:
             return
         began = self._clock()
-        people = await self._stamped(cls)
-        after, found = intents.looked(self._account.intent, people, began, self._lag_s)
+        people, count = await self._stamped(cls)
+        # A listing that shows fewer people than the one before may have lost its end, and proves nobody's absence.
+        whole, self._listed = count >= self._listed, count
+        after, found = intents.looked(self._account.intent, people, began, self._lag_s if whole else math.inf)
         known = {
             contact: known_after(self._account.people.get(contact) or Known(), person, (), "", Kept.OURS)
             for contact, person in found.items()
@@ -94,9 +98,12 @@ class Creates:
         if after != self._account.intent:
             await self._account.commit(fence, Changes(people=known, intent=after))
 
-    async def _stamped(self, cls: Class) -> list[GooglePerson]:
+    async def _stamped(self, cls: Class) -> tuple[list[GooglePerson], int]:
+        """The people that carry a stamp that is looked for, and how many people there are in all."""
         wanted = self._account.intent.keys()
         found: list[GooglePerson] = []
+        seen: set[str] = set()
+        totals: list[int] = []
         page: str | None = None
         while True:
             try:
@@ -104,9 +111,14 @@ class Creates:
             except TokenExpired as error:
                 raise Unavailable("a listing was cut off", 2.0) from error
             found += [p for p in answer.people if any(stamp.contact in wanted for stamp in p.stamps)]
+            seen |= {person.resource for person in answer.people} | answer.unreadable.keys()
+            if answer.total is not None:
+                totals.append(answer.total)
             page = answer.next_page
             if page is None:
-                return found
+                if len(seen) < min(totals, default=0):
+                    raise Unavailable("a listing was cut off", 5.0)
+                return found, len(seen)
 
     async def send(self, new: Sequence[New], *, cls: Class, partial: bool, fence: Fence, settle: Settle) -> None:
         """All of them, sequentially. Those without an answer stay open and in the intent."""
