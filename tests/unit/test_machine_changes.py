@@ -113,6 +113,43 @@ def test_read_only_in_planfix_restores_google() -> None:
     assert world.planfix[1]["notes"] == world.person_of(1).fields["notes"] == ""
 
 
+def read_only_then_allowed() -> World:
+    world = in_sync()
+    world.read_only.add(1)
+    world.person(resource(world), notes="mine")
+    world.run(world.saw_google(resource(world)))
+    world.read_only.clear()
+    world.writes.clear()
+    return world
+
+
+def test_an_edit_reaches_planfix_after_the_right_was_given_and_a_human_asked_for_a_sync() -> None:
+    world = read_only_then_allowed()
+    world.sync()
+    assert not world.writes, "nothing is written for trying again alone"
+    world.person(resource(world), notes="again")
+    world.run(world.saw_google(resource(world)))
+    assert world.planfix[1]["notes"] == "again"
+
+
+def test_the_right_to_edit_is_tried_again_after_a_day_without_anybody_asking() -> None:
+    world = read_only_then_allowed()
+    world.sync()
+    world.read_only.add(1)
+    world.person(resource(world), notes="again")
+    world.run(world.saw_google(resource(world)))
+    assert world.link(1).read_only  # type: ignore[union-attr]
+
+    def listed() -> PlanfixListed:
+        return PlanfixListed(filter_id=FILTER, began_at=world.now, low=1, high=99, members=(1,), last=True)
+
+    world.run(listed())
+    assert world.link(1).read_only, "not at every listing"  # type: ignore[union-attr]
+    world.now += 86_400
+    world.run(listed())
+    assert not world.link(1).read_only  # type: ignore[union-attr]
+
+
 def test_one_way_restores_planfix_in_google() -> None:
     world = in_sync()
     world.run(ChangeSettings(request_id="s", filter_id=FILTER, two_way=False))
@@ -120,6 +157,34 @@ def test_one_way_restores_planfix_in_google() -> None:
     world.run(world.saw_google(resource(world)))
     assert world.planfix[1] == world.person_of(1).fields
     assert world.planfix[1]["notes"] == ""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_edits_from_the_time_when_a_filter_was_one_way_lose_and_later_ones_do_not(mode: str) -> None:
+    world = in_sync(1, mode)
+    world.run(ChangeSettings(request_id="s1", filter_id=FILTER, two_way=False))
+    world.person(resource(world), notes="meanwhile", phones=phones("+2"))
+    world.run(ChangeSettings(request_id="s2", filter_id=FILTER, two_way=True))
+    world.run(world.saw_google(resource(world)))
+    assert world.planfix[1] == world.person_of(1).fields
+    assert (world.planfix[1]["notes"], world.planfix[1]["phones"]) == ("", ())
+    lost = {name: value for *_, entry in world.history for name, value in entry.get("lost", {}).items()}  # type: ignore[attr-defined]
+    assert lost == {"notes": ["google", "meanwhile"], "phones:+2": ["google", "mobile"]}
+    world.now += 1
+    world.person(resource(world), notes="later", phones=phones("+3"))
+    world.run(world.saw_google(resource(world)))
+    assert (world.planfix[1]["notes"], world.planfix[1]["phones"]) == ("later", phones("+3"))
+
+
+def test_edits_seen_during_a_pause_lose_when_the_filter_was_one_way_then() -> None:
+    world = in_sync()
+    world.run(ChangeSettings(request_id="s1", filter_id=FILTER, two_way=False))
+    world.run(Pause(request_id="p", filter_id=FILTER))
+    world.person(resource(world), notes="meanwhile")
+    world.run(world.saw_google(resource(world)))
+    world.run(ChangeSettings(request_id="s2", filter_id=FILTER, two_way=True))
+    world.run(Resume(request_id="r", filter_id=FILTER))
+    assert world.planfix[1]["notes"] == world.person_of(1).fields["notes"] == ""
 
 
 # --- leaving ----------------------------------------------------------------------------------------------

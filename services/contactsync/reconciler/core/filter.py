@@ -34,7 +34,8 @@ class FilterRecord:
     revisions: the highest revision of links that are gone, since the writer remembers those; filter_at/account_at:
     what the latest news of either is from; frozen: why a human has to say `resume` (freeze.py); label_gone: the label
     has to be made sure of first; restored_at: labels lost before are put back; relabel_after: contacts with higher
-    numbers are still to be put under a label that was made again."""
+    numbers are still to be put under a label that was made again; rechecked_at: when contacts that were read-only in
+    Planfix were last given another try; two_way_since: when the filter was last switched to two-way."""
 
     filter_id: str
     name: str
@@ -70,6 +71,8 @@ class FilterRecord:
     label_gone: bool = False
     restored_at: float = 0.0
     relabel_after: int | None = None
+    rechecked_at: float = 0.0
+    two_way_since: float = 0.0
 
     @property
     def active(self) -> bool:

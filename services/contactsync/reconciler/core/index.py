@@ -27,6 +27,7 @@ class Entry:
         "planfix_at",
         "planfix_hash",
         "planfix_wrote",
+        "read_only",
         "resource",
         "state",
     )
@@ -47,6 +48,7 @@ class Entry:
         self.asked = link.asked
         self.asked_at = link.asked_at
         self.held = link.hold is not None
+        self.read_only = link.read_only
         self.state = state_of(link)
 
 

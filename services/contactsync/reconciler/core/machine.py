@@ -87,6 +87,7 @@ LISTS_LAG_S = 300.0
 UNPROVEN_MAX = 10
 """Without a known member, at most so many contacts are asked for one by one."""
 KNOWN_MAX = 100
+RECHECK_S = 86_400.0
 PEOPLE_MAX = 25_000 - 100
 """Google takes 25,000 people an account; 100 places are left to the human."""
 DUPLICATE = "More than one person in Google Contacts could be this contact."
@@ -151,6 +152,10 @@ class Machine:
                 return {answer.contact for answer in event.answers}
             case PlanfixConfirmed():
                 return {*event.gone, *event.present}
+            case SyncRequest():
+                return self._read_only()
+            case PlanfixListed() if self._recheck_due(event):
+                return self._read_only()
             case LabelObserved():
                 return {e.contact for e in self.index if e.asked == "label"}
             case GoogleListed() if event.last:
@@ -163,6 +168,12 @@ class Machine:
                 }
             case _:
                 return set()
+
+    def _read_only(self) -> set[int]:
+        return {entry.contact for entry in self.index if entry.read_only}
+
+    def _recheck_due(self, event: PlanfixListed) -> bool:
+        return event.last and self.record is not None and event.began_at - self.record.rechecked_at >= RECHECK_S
 
     def due(self, most: int) -> set[int]:
         """Contacts left over from a time when nothing could be done; empty while that lasts. Those that are to be put
@@ -216,9 +227,10 @@ class Machine:
             self._requests.append(event.request_id)
         match event:
             case SyncRequest():
+                self._recheck(now)
                 self._sync(event.request_id, now)
             case ChangeSettings():
-                self._settings(event)
+                self._settings(event, now)
             case Pause():
                 self._set(paused=True)
             case Resume():
@@ -226,6 +238,8 @@ class Machine:
             case PlanfixObserved():
                 self._planfix_observed(event, now)
             case PlanfixListed():
+                if self._recheck_due(event):
+                    self._recheck(now)
                 self._planfix_listed(event, now)
             case PlanfixConfirmed():
                 self._planfix_confirmed(event)
@@ -290,9 +304,10 @@ class Machine:
         self._known_requests.add(event.request_id)
         self._requests.append(event.request_id)
 
-    def _settings(self, event: ChangeSettings) -> None:
+    def _settings(self, event: ChangeSettings, now: float) -> None:
         if event.two_way is not None and self.record is not None and event.two_way != self.record.two_way:
-            self._set(two_way=event.two_way)
+            since = now if event.two_way else self.record.two_way_since
+            self._set(two_way=event.two_way, two_way_since=since)
             self._touched_arrivals.update(self.arrivals.source_ids)
         if event.new_contact is not None:
             self._set(new_contact=event.new_contact.model_dump(mode="json", exclude_unset=True))
@@ -313,6 +328,14 @@ class Machine:
             self.record = replace(record, waiting=(*record.waiting, request_id))
             return
         self._start_run(request_id, now)
+
+    def _recheck(self, now: float) -> None:
+        """The right to edit may have been given since: the next edit in Google is tried again, with the writer's
+        check. Nothing is written for that alone."""
+        self._set(rechecked_at=now)
+        for link in list(self._links.values()):
+            if link is not None and link.read_only:
+                self._put(replace(link, read_only=False))
 
     def _start_run(self, request_id: str, now: float) -> None:
         self.record = runs.start(self._record, request_id, now)
@@ -978,7 +1001,7 @@ class Machine:
     @property
     def _rules(self) -> FilterRules:
         record = self._record
-        return FilterRules(record.filter_id, record.two_way, record.active)
+        return FilterRules(record.filter_id, record.two_way, record.active, two_way_since=record.two_way_since)
 
     def _set(self, **changes: object) -> None:
         self.record = replace(self._record, **changes)  # type: ignore[arg-type]

@@ -45,9 +45,11 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """two_way: Google's changes go to Planfix; else Planfix is restored in Google.
+    google_loses: Google's changes since the base are from when the filter was one-way, and Planfix wins against them.
     conflict_winner: who wins where both sides changed a value (decided from the two edits' times)."""
 
     two_way: bool = True
+    google_loses: bool = False
     conflict_winner: Side = Side.PLANFIX
     without_base: WithoutBase = WithoutBase.UNITE
 
@@ -148,7 +150,7 @@ def _scalar_verdict(p: str, g: str, base_p: str, base_g: str, rules: Rules) -> V
         return Verdict.AGREE
     if p_changed and not g_changed:
         return Verdict.TO_GOOGLE
-    if not rules.two_way:
+    if not rules.two_way or rules.google_loses:
         return Verdict.TO_GOOGLE
     if not p_changed:
         return Verdict.TO_PLANFIX
@@ -209,7 +211,7 @@ def _element_verdict(
     if p_changed and not g_changed:
         # An element that Planfix gained and Google holds already needs no write.
         return Verdict.AGREE if _same(p, g) else Verdict.TO_GOOGLE
-    if not rules.two_way:
+    if not rules.two_way or rules.google_loses:
         return Verdict.AGREE if _same(p, g) and p_changed else Verdict.TO_GOOGLE
     if not p_changed or _same(p, g):
         return Verdict.AGREE if _same(p, g) else Verdict.TO_PLANFIX
@@ -253,7 +255,8 @@ def _merge_elements(
                 google_moves = True
                 wanted = p_el if has_base is False or _changed(p_el, _bp_el) else bg_el
                 _set(to_google, key, wanted)
-                if has_base and _changed(p_el, _bp_el) and _changed(g_el, bg_el) and g_el is not None:
+                against = rules.google_loses or _changed(p_el, _bp_el)
+                if has_base and against and _changed(g_el, bg_el) and g_el is not None:
                     draft.lost.append(Lost(f"{name}:{key}", Side.GOOGLE, g_el.kind))
             case Verdict.TO_PLANFIX:
                 planfix_moves = True

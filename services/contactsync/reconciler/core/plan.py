@@ -23,6 +23,8 @@ class FilterRules:
     two_way: bool = True
     active: bool = True
     conflict: str = "newest"
+    two_way_since: float = 0.0
+    """What was in Google before was edited while the filter was one-way: such edits lose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def _merge(link: Link, rules: FilterRules) -> Merge:
 def merge_rules(link: Link, rules: FilterRules) -> Rules:
     return Rules(
         two_way=rules.two_way and not link.read_only,
+        google_loses=0 < link.google_at <= rules.two_way_since,
         conflict_winner=_winner(link, rules.conflict),
         without_base=WithoutBase.ADOPT if link.adopt else WithoutBase.UNITE,
     )
