@@ -173,6 +173,19 @@ class Installation:
         by_name = {row["resourceName"]: row for row in dump["people"]}
         return {stamp.contact: by_name[name] for name, one in stamped.items() for stamp in one.stamps}
 
+    def title(self, one: Filter, number: int) -> str:
+        """What Google has as the contact's position."""
+        person = self.people(one.email).get(number, {})
+        return next((str(each.get("title", "")) for each in person.get("organizations", [])), "")
+
+    def edit_title(self, one: Filter, number: int, title: str) -> None:
+        """By hand, in Google."""
+        person = self.people(one.email)[number]
+        first: dict[str, Any] = next(iter(person.get("organizations", [])), {})
+        kept = {name: value for name, value in first.items() if name in ("name", "type")}
+        name, fields = person["resourceName"], {"organizations": [{**kept, "title": title}]}
+        self.control("google", "edit_person", account=one.email, resource_name=name, fields=fields)
+
     # ---- what people and other programs do
 
     def ask(self, question: Callable[[Client, NatsBus], Awaitable[T]], *, url: str | None = None) -> T:
@@ -199,6 +212,14 @@ class Installation:
 
         return self.ask(question)
 
+    def synchronised(self) -> list[str]:
+        """The filters that are switched on."""
+
+        async def question(client: Client, _: NatsBus) -> list[str]:
+            return [one["filter_id"] for one in await client.filters()]
+
+        return self.ask(question)
+
     def link(self, filter_id: str, *more: str) -> str:
         done = self.run("link", filter_id, *more)
         assert done.returncode == 0, done.stderr
@@ -212,9 +233,10 @@ class Installation:
     def first_sync(self, one: Filter) -> dict[str, Any]:
         """Activated, to the end of the first sync; the status."""
         self.activate(one)
-        return self.until(lambda: self._synced(one), "the first sync did not end")
+        return self.until(lambda: self.in_sync(one), "the first sync did not end")
 
-    def _synced(self, one: Filter) -> dict[str, Any] | None:
+    def in_sync(self, one: Filter) -> dict[str, Any] | None:
+        """The status once a sync has succeeded and nothing is left to do."""
         try:
             found = self.status(one.filter_id)
         except Exception:

@@ -1,4 +1,4 @@
-"""The main job as its user meets it: the demo, `up` beside simulated vendors, services alone, the README's example."""
+"""The main job as users meet it: the demo, `up` beside simulated vendors, services alone, the README's example."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from installation import Filter, Installation, free_port, installed
@@ -75,12 +74,12 @@ def test_a_second_sync_finds_nothing_to_do(site: Installation, mine: Filter) -> 
 def test_an_edit_in_planfix_reaches_google(site: Installation, mine: Filter) -> None:
     number = site.members(mine.filter_id)[0]
     site.control("planfix", "edit_contact", contact=number, fields={"position": "Head of everything"})
-    site.until(lambda: organisation(site, mine, number) == "Head of everything", "Google did not get it")
+    site.until(lambda: site.title(mine, number) == "Head of everything", "Google did not get it")
 
 
 def test_an_edit_in_google_reaches_planfix(site: Installation, mine: Filter) -> None:
     number = site.members(mine.filter_id)[1]
-    edit_in_google(site, mine, number, "Chief listener")
+    site.edit_title(mine, number, "Chief listener")
     site.until(lambda: site.contact(number)["position"] == "Chief listener", "Planfix did not get it")
     site.until(lambda: site.converged(mine), "the sides differ")
 
@@ -90,13 +89,13 @@ def test_one_way_puts_back_what_was_edited_in_google_until_it_is_switched_off(
 ) -> None:
     number = site.members(mine.filter_id)[2]
     site.control("planfix", "edit_contact", contact=number, fields={"position": "Clerk"})
-    site.until(lambda: organisation(site, mine, number) == "Clerk", "Google did not get it")
+    site.until(lambda: site.title(mine, number) == "Clerk", "Google did not get it")
     assert site.run("set", mine.filter_id, "--one-way").returncode == 0
-    edit_in_google(site, mine, number, "King")
-    site.until(lambda: organisation(site, mine, number) == "Clerk", "the edit was not undone")
+    site.edit_title(mine, number, "King")
+    site.until(lambda: site.title(mine, number) == "Clerk", "the edit was not undone")
     assert site.contact(number)["position"] == "Clerk"
     assert site.run("set", mine.filter_id, "--two-way").returncode == 0
-    edit_in_google(site, mine, number, "Queen")
+    site.edit_title(mine, number, "Queen")
     site.until(lambda: site.contact(number)["position"] == "Queen", "Planfix did not get it")
 
 
@@ -107,14 +106,14 @@ def test_a_paused_filter_rests_and_catches_up_when_it_is_resumed(site: Installat
     site.control("google", "reset_counters")
     site.control("planfix", "reset_counters")
     site.control("planfix", "edit_contact", contact=first, fields={"position": "Baker"})
-    edit_in_google(site, mine, second, "Butcher")
+    site.edit_title(mine, second, "Butcher")
     for _ in range(2):  # longer than two polls
         assert site.status(mine.filter_id)["state"] == "paused"
         assert site.run("filters").returncode == 0
     assert site.look("google", "counters")["mutations"] == 0
     assert site.look("planfix", "counters")["writes"] == 0
     assert site.run("resume", mine.filter_id).returncode == 0
-    site.until(lambda: organisation(site, mine, first) == "Baker", "Google did not catch up")
+    site.until(lambda: site.title(mine, first) == "Baker", "Google did not catch up")
     site.until(lambda: site.contact(second)["position"] == "Butcher", "Planfix did not catch up")
 
 
@@ -201,19 +200,6 @@ def test_five_processes_and_a_server_of_their_own_make_the_first_sync(tmp_path: 
 
 
 # ---- small parts
-
-
-def organisation(site: Installation, one: Filter, number: int) -> str:
-    person = site.people(one.email).get(number, {})
-    return next((str(each.get("title", "")) for each in person.get("organizations", [])), "")
-
-
-def edit_in_google(site: Installation, one: Filter, number: int, title: str) -> None:
-    person = site.people(one.email)[number]
-    rest: dict[str, Any] = next(iter(person.get("organizations", [])), {})
-    kept = {name: value for name, value in rest.items() if name in ("name", "type")}
-    fields = {"organizations": [{**kept, "title": title}]}
-    site.control("google", "edit_person", account=one.email, resource_name=person["resourceName"], fields=fields)
 
 
 def labelled(site: Installation, one: Filter, number: int) -> bool:
