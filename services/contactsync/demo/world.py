@@ -156,15 +156,21 @@ class World:
     async def stop(self) -> None:
         """End our children, services first, each with time to leave in order."""
         for name in ("up", "simulate"):
-            child = self.children.get(name)
-            if child is None or child.poll() is not None:
-                continue
-            child.send_signal(signal.SIGTERM)
-            try:
-                await anyio.to_thread.run_sync(child.wait, STOP_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            await self._end(name)
+
+    async def stop_services(self) -> None:
+        await self._end("up")
+
+    async def _end(self, name: str) -> None:
+        child = self.children.get(name)
+        if child is None or child.poll() is not None:
+            return
+        child.send_signal(signal.SIGTERM)
+        try:
+            await anyio.to_thread.run_sync(child.wait, STOP_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
     async def _until_answers(self, url: str, name: str) -> None:
         deadline = time.monotonic() + START_S
@@ -206,7 +212,7 @@ class World:
 
     # ---- hands in the simulators
 
-    async def control(self, side: str, method: str, **kwargs: Any) -> Any:
+    async def control(self, side: str, method: str, /, **kwargs: Any) -> Any:
         return await self._call("POST", f"/_control/{side}/{method}", kwargs)
 
     async def look(self, side: str, what: str, **query: str) -> Any:
