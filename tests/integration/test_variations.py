@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.nats, pytest.mark.timeout(600)]
 STRANGERS = Path(__file__).with_name("strangers.py")
 CONNECTIONS = r"/people/me/connections$"
 LIST = r"/contact/list$"
+FILTERS = "/contact/filters$"
+EMPLOYEES = "/user/list$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,8 @@ WRITES = {
 EVERYWHERE = [(path, method) for path, method in WRITES.values()] + [
     (CONNECTIONS, None),
     (LIST, None),
-    ("/contact/filters$", None),
-    ("/user/list$", None),
+    (FILTERS, None),
+    (EMPLOYEES, None),
     ("/v1/contactGroups$", "GET"),
     (":batchGet$", None),
     (r"/v1/people/c\d+$", "GET"),
@@ -95,7 +97,11 @@ RATE_BODY = (
 
 
 def everywhere(kind: str, **more: Any) -> list[dict[str, Any]]:
-    return [fault(kind, path, method, **more) for path, method in EVERYWHERE]
+    """Activation, which says at once what is wrong, is spared."""
+    return [
+        fault(kind, path, method, **{"skip": 2 if path in (FILTERS, EMPLOYEES) else 0, **more})
+        for path, method in EVERYWHERE
+    ]
 
 
 VARIATIONS = [
@@ -217,7 +223,7 @@ VARIATIONS = [
     strange("prefixed_contacts"),
     strange("nulls"),
     strange("absent"),
-    strange("no_second_emails"),
+    strange("no_second_emails", hidden=("emails",)),
     strange("no_update_dates"),
     strange("phone_types_as_text"),
     strange("empty_updates"),
@@ -265,7 +271,7 @@ async def test_the_story_holds_in(variation: Variation, tmp_path: Path) -> None:
             f"{finding.name}: {why}"
             for finding in checked.findings
             for why in finding.broken
-            if not any(f"{name} differs" in why for name in variation.hidden)
+            if not any(f"{name} differs" in why or f"edit of {name} " in why for name in variation.hidden)
         ]
         assert not broken, "\n".join(broken[:30])
         log = (tmp_path / "up.log").read_text()

@@ -130,6 +130,8 @@ class Machine:
         self._events: list[Model] = []
         self._history: list[tuple[int, int, dict[str, object]]] = []
         self._requests: list[str] = []
+        self._conflicts: list[Side] = []
+        self._carried_s: list[tuple[Side, float]] = []
         self._changed: dict[tuple[str, str], list[int]] = {}
         self._before = record
 
@@ -599,7 +601,7 @@ class Machine:
             seen = replace(seen, dismissed="")
         removing = link.pending is not None and link.pending.op == "remove"
         lost_label = was_labelled and not seen.labelled and record.label and link.own is not None
-        if person.updated_at <= record.restored_at:
+        if record.restored_at and person.updated_at <= record.restored_at:
             lost_label = False  # it was lost before everybody was put back
         if lost_label and seen.member and not removing and not seen.dismissed:
             seen = replace(seen, asked="label", asked_at=now)
@@ -777,6 +779,8 @@ class Machine:
         after = settle.settled(link, item, rules, answered_at, self._record.label, now)
         if item.outcome is Outcome.DONE:
             self._count(link, item)
+            if pending.op == "update" and pending.target:
+                self._carried_s.append((pending.side, max(0.0, now - pending.at)))
         elif item.outcome is Outcome.GONE and pending.side is Side.PLANFIX and (link.member or link.kept):
             self._confirm([link.contact], [], now)
         if after is not None and after.hold is not None and link.hold is None:
@@ -857,6 +861,8 @@ class Machine:
             events=self._events,
             history=self._history,
             requests=self._requests,
+            conflicts=self._conflicts,
+            carried_s=self._carried_s,
             more=self._more(),
         )
         self._begin(self.record)
@@ -1076,6 +1082,7 @@ class Machine:
         return changes
 
     def _lost(self, link: Link, lost: tuple[Lost, ...]) -> None:
+        self._conflicts += [Side.PLANFIX if item.side is Side.GOOGLE else Side.GOOGLE for item in lost]
         values = {item.field: [item.side.value, item.value] for item in lost}
         self._remember(link.contact, link.revision + 1, {"lost": values})
 
