@@ -229,8 +229,17 @@ VARIATIONS = [
     strange("empty_updates"),
     strange(
         "stranger_google",
-        *("no_totals no_group_tokens labels_without_data no_times plain_etags top_etag numbered_people").split(),
-        *("no_id_token no_scope verified_text no_page").split(),
+        "no_totals",
+        "no_group_tokens",
+        "labels_without_data",
+        "no_times",
+        "plain_etags",
+        "top_etag",
+        "numbered_people",
+        "no_id_token",
+        "no_scope",
+        "verified_text",
+        "no_page",
         sub="user{}.one@planet",
         quick=True,
     ),
@@ -280,8 +289,14 @@ async def test_the_story_holds_in(variation: Variation, tmp_path: Path) -> None:
         pytest.fail(f"{error}\n{world.log_tail('up')}")
     finally:
         await world.stop()
-        if keep := os.environ.get("CONTACTSYNC_VARIATIONS_LOGS"):
-            Path(keep).mkdir(exist_ok=True)
-            (Path(keep) / f"{variation.name}.txt").write_text(told.getvalue())
-            for name in ("up", "simulate"):
-                (Path(keep) / f"{variation.name}.{name}.log").write_text(world.log_tail(name, 5000))
+        _keep(world, variation.name, told.getvalue())
+
+
+def _keep(world: World, name: str, told: str) -> None:
+    """What was said and logged, where `CONTACTSYNC_VARIATIONS_LOGS` names a folder for it."""
+    if keep := os.environ.get("CONTACTSYNC_VARIATIONS_LOGS"):
+        folder = Path(keep)
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.txt").write_text(told)
+        for child in ("up", "simulate"):
+            (folder / f"{name}.{child}.log").write_text(world.log_tail(child, 5000))
