@@ -142,13 +142,14 @@ class Installation:
 
     # ---- hands in the simulators
 
-    def control(self, side: str, method: str, **arguments: Any) -> Any:
-        return fetch(f"{self.sim}_control/{side}/{method}", json.dumps(arguments).encode())["result"]
+    def control(self, side: str, call: str, /, **arguments: Any) -> Any:
+        return fetch(f"{self.sim}_control/{side}/{call}", json.dumps(arguments).encode())["result"]
 
     def look(self, side: str, what: str, **query: str) -> Any:
         return fetch(f"{self.sim}_control/{side}/{what}?{urllib.parse.urlencode(query)}")["result"]
 
     def fault(self, kind: str, path: str = "", times: int | None = None, **fields: Any) -> None:
+        """From now on; `times` None: until the faults are cleared."""
         self.control("faults", "add_fault", kind=kind, path=path, times=times, **fields)
 
     def snapshot(self) -> Snapshot:
