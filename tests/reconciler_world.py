@@ -32,6 +32,7 @@ from contactsync_contracts.messages import (
     Enable,
     FilterState,
     GoogleCandidates,
+    GoogleCaughtUp,
     GoogleGone,
     GoogleListed,
     GoogleMutation,
@@ -102,6 +103,7 @@ class World:
     read_only: set[int] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
     now: float = 1000.0
+    on_step: Callable[[Step], None] = lambda step: None
 
     def __post_init__(self) -> None:
         self.stored: dict[str, bytes] = {}
@@ -211,6 +213,7 @@ class World:
     def _finish(self, machine: Machine) -> list[Outgoing]:
         step = machine.finish(self.now)
         self._commit(step)
+        self.on_step(step)
         for request in step.requests:
             self._store(f"request.{request}", {})
         self.events.extend(step.events)
@@ -328,7 +331,7 @@ class World:
         return [p for p in self.people.values() if self.label_name in p.labels or p.stamps]
 
     def _look_google(self, look: LookGoogle) -> Iterable[Event]:
-        if look.what == "listing":
+        if look.what in ("listing", "changes"):
             ours = sorted(p.resource for p in self._ours())
             for start in range(0, len(ours), 2):
                 yield self.saw_google(*ours[start : start + 2])
@@ -341,8 +344,10 @@ class World:
                 resources=tuple(ours),
                 people_total=len(self.people),
                 last=True,
-                request_id=look.request_id,
+                request_id=look.request_id if look.what == "listing" else "",
             )
+            if look.what == "changes":
+                yield GoogleCaughtUp(filter_id=FILTER, account=ACCOUNT, seen_at=self.now, request_id=look.request_id)
         elif look.what == "people":
             there = [r for r in look.resources if r in self.people]
             if there:

@@ -79,6 +79,7 @@ _CHANNELS: Final = (
             "GoogleObserved",
             "GoogleGone",
             "GoogleListed",
+            "GoogleCaughtUp",
             "GoogleCandidates",
             "LabelObserved",
             "AccountObserved",

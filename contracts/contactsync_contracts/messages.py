@@ -115,14 +115,15 @@ class MatchQuery(Model):
 class LookGoogle(Model):
     """Ask the watcher of an account. The answer arrives in the filter's mailbox.
 
-    ``listing``: everything of this filter in a complete listing that began after the request; ``people``: these
-    resource names; ``match``: candidates for these contacts, once the index is complete; ``label``: the label.
+    ``listing``: everything of this filter in a complete listing that began after the request; ``changes``: whatever
+    changed up to now, told before the answer `GoogleCaughtUp`; ``people``: these resource names; ``match``:
+    candidates for these contacts, once the index is complete; ``label``: the label.
     """
 
     request_id: str
     filter_id: FilterToken
     account: str
-    what: Literal["listing", "people", "match", "label"]
+    what: Literal["listing", "changes", "people", "match", "label"]
     resources: tuple[str, ...] = ()
     match: tuple[MatchQuery, ...] = ()
     label: str | None = None
@@ -304,6 +305,15 @@ class GoogleListed(Model):
     resources: tuple[str, ...]
     people_total: int = 0
     last: bool = False
+    request_id: str = ""
+
+
+class GoogleCaughtUp(Model):
+    """Everything that Google's lists showed at ``seen_at`` has been told to this filter."""
+
+    filter_id: FilterToken
+    account: str
+    seen_at: float
     request_id: str = ""
 
 
@@ -603,6 +613,7 @@ MESSAGES: dict[str, type[Model]] = {
         GoogleObserved,
         GoogleGone,
         GoogleListed,
+        GoogleCaughtUp,
         GoogleCandidates,
         LabelObserved,
         AccountObserved,

@@ -31,6 +31,7 @@ from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     AccountObserved,
     Class,
+    GoogleCaughtUp,
     GoogleGone,
     GoogleListed,
     GooglePerson,
@@ -275,6 +276,16 @@ class Reading:
     async def answer_match(self, look: LookGoogle) -> None:
         bodies = matches(self.account, look)
         await self._publish((look.filter_id, "GoogleCandidates.v1", body) for body in bodies)
+
+    async def answer_changes(self, look: LookGoogle) -> None:
+        """The read before this has told what changed."""
+        told = GoogleCaughtUp(
+            filter_id=look.filter_id,
+            account=self.account.key,
+            seen_at=self.account.seen_at,
+            request_id=look.request_id,
+        )
+        await self._publish([(look.filter_id, type_of(told), told.model_dump_json().encode())])
 
     async def answer_label(self, look: LookGoogle) -> None:
         resource = look.label or next(

@@ -170,10 +170,11 @@ class GoogleWatcher:
                 await self._answer(reading, look)
                 watch.answered.add(look.seq)
         listings = [look for look in waiting if look.asked.what == "listing"]
+        changes = [look for look in waiting if look.asked.what == "changes"]
         matches = [look for look in waiting if look.asked.what == "match"]
-        await self._read(watch, reading, listings, index_asked=bool(matches))
+        await self._read(watch, reading, listings, index_asked=bool(matches), changes_asked=bool(changes))
         watch.answered.update(look.seq for look in listings)
-        for look in matches:
+        for look in (*changes, *matches):
             await self._answer(reading, look)
             watch.answered.add(look.seq)
 
@@ -187,6 +188,8 @@ class GoogleWatcher:
                     await reading.answer_label(asked)
                 case "match":
                     await reading.answer_match(asked)
+                case "changes":
+                    await reading.answer_changes(asked)
                 case "listing":
                     raise AssertionError("listings are answered by the read that they wait for")
                 case _:
@@ -195,7 +198,15 @@ class GoogleWatcher:
             # It would be refused for ever: keep it where it can be seen instead of in front of all others.
             await dead_letter(self._bus, SERVICE, asked.filter_id, look.delivery, error.reason)
 
-    async def _read(self, watch: _Watch, reading: Reading, listings: Sequence[_Look], *, index_asked: bool) -> None:
+    async def _read(
+        self,
+        watch: _Watch,
+        reading: Reading,
+        listings: Sequence[_Look],
+        *,
+        index_asked: bool,
+        changes_asked: bool,
+    ) -> None:
         account, now = watch.account, self._clock()
         due = now >= watch.next_poll
         if due and not account.filters and not listings:
@@ -203,6 +214,7 @@ class GoogleWatcher:
         # An account without a label has nobody to tell: not a request is spent on it. Whoever looks for a partner
         # gets what is known up to now, not up to the last time that somebody was to be told.
         due = (due and bool(account.filters)) or (index_asked and now - account.seen_at >= self._poll_s)
+        due = due or changes_asked
         read = next_read(
             account.cursor,
             now=now,

@@ -51,8 +51,15 @@ class Actor:
     """Made by the service for a filter that has messages or something under way."""
 
     def __init__(
-        self, bus: Bus, filter_token: str, fence: Fence, hasher: Hasher, defaults: NewContactDefaults
+        self,
+        bus: Bus,
+        filter_token: str,
+        fence: Fence,
+        hasher: Hasher,
+        defaults: NewContactDefaults,
+        count: Callable[[Step], None] = lambda step: None,
     ) -> None:
+        self._count = count
         self._bus = bus
         self._filter_id = subjects.untoken(filter_token)
         self._key = f"state.filter.{filter_token}"
@@ -188,6 +195,7 @@ class Actor:
         if puts or last:
             await commit_all(self._bus, self._fence, puts, last)
         self._remember(step)
+        self._count(step)
         outgoing = self._outbox.messages(step)
         if outgoing:
             await self._bus.publish_many([_message(item) for item in outgoing])

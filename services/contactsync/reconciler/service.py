@@ -13,7 +13,9 @@ from contactsync.reconciler.actor import Actor
 from contactsync.reconciler.core.describe import arrival_status, contact_status, filter_status
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
 from contactsync.reconciler.core.link import arrival_from_json, link_from_json
+from contactsync.reconciler.measures import Measures
 from contactsync.runtime.bus import Bus, Fence, Refused, Subscription
+from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery, Mailboxes, partition_of
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import NewContactDefaults
@@ -31,7 +33,9 @@ class Reconciler:
         hasher: Hasher,
         defaults: NewContactDefaults | None = None,
         now: Callable[[], float] = time.time,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._measures = Measures(metrics or Metrics())
         self._bus = bus
         self._mailboxes = mailboxes
         self._hasher = hasher
@@ -58,13 +62,23 @@ class Reconciler:
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
         actor = self._actors.get(key)
         if actor is None:
-            actor = self._actors[key] = Actor(self._bus, key, fence, self._hasher, self._defaults)
+            actor = self._actors[key] = Actor(
+                self._bus, key, fence, self._hasher, self._defaults, self._measures.count
+            )
         again_at = await actor.handle(deliveries, self._now)
         self._mailboxes.wake(key, again_at)
 
     @property
     def actors(self) -> int:
         return len(self._actors)
+
+    async def measure(self) -> None:
+        """Refresh the figures of the filters that are ours."""
+        records = []
+        async for stored in self._bus.load("state.filter.*"):
+            if self._mailboxes.fence(stored.key.rsplit(".", 1)[1]) is not None:
+                records.append(filter_from_json(orjson.loads(stored.value)))
+        self._measures.show(records)
 
     # ---- questions
 

@@ -37,6 +37,7 @@ from contactsync_contracts.messages import (
     FilterState,
     FilterStateChanged,
     GoogleCandidates,
+    GoogleCaughtUp,
     GoogleGone,
     GoogleListed,
     GoogleObserved,
@@ -72,6 +73,7 @@ Event = (
     | GoogleObserved
     | GoogleGone
     | GoogleListed
+    | GoogleCaughtUp
     | GoogleCandidates
     | LabelObserved
     | AccountObserved
@@ -107,6 +109,7 @@ class Machine:
         self._hasher = hasher
         self._confirming: dict[int, float] = {}
         self._known_requests: set[str] = set()
+        self._said_more = False
         self._hashed: PlanfixObserved | None = None
         self._hashes: dict[int, int] = {}
         self._state = record.state if record is not None else None
@@ -253,6 +256,9 @@ class Machine:
                 self._google_observed(event, now)
             case GoogleGone():
                 self._google_gone(event)
+            case GoogleCaughtUp():
+                self._set(google_seen_at=max(self._record.google_seen_at, event.seen_at))
+                self.record = runs.answered(self._record, "google", event.request_id)
             case GoogleListed():
                 self._google_listed(event, now)
             case GoogleCandidates():
@@ -344,7 +350,7 @@ class Machine:
         run = self.record.run
         assert run is not None
         self._events.append(runs.started(self.record, run))
-        self._wishes.planfix_listing = self._wishes.google_listing = run.run_id
+        self._wishes.planfix_listing = self._wishes.google_changes = run.run_id
 
     def forget_request(self, request_id: str) -> None:
         """The request was answered before (the state says so): once-only for good."""
@@ -865,6 +871,7 @@ class Machine:
             carried_s=self._carried_s,
             more=self._more(),
         )
+        step.flush, self._said_more = self._said_more and not step.more, step.more
         self._begin(self.record)
         return step
 
@@ -881,8 +888,10 @@ class Machine:
             self._wishes.ensure_label = True
         waits = record.run.waits if record.run is not None else ()
         run_id = record.run.run_id if record.run is not None else ""
-        if record.phase == "google" or "google" in waits:
+        if record.phase == "google":
             self._wishes.google_listing = run_id
+        elif "google" in waits:
+            self._wishes.google_changes = run_id
         if record.phase == "planfix" or ("planfix" in waits and record.phase == "done"):
             self._wishes.planfix_listing = run_id
         for link in reopened:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core.filter import FilterRecord
@@ -35,6 +35,14 @@ from contactsync_contracts.messages import (
 )
 
 T = TypeVar("T")
+
+
+class _Mutation(Protocol):
+    @property
+    def mutation_id(self) -> str: ...
+
+
+M = TypeVar("M", bound=_Mutation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +89,16 @@ class Outbox:
             )
             yield from self._cut(record, record.account, [label], lambda part: {"label": part[0]})
         yield from self._cut(record, record.account, google, lambda part: {"google": tuple(part), "more": step.more})
+        if step.flush and not google:
+            yield self._flush(record)
         yield from self._cut(record, subjects.PLANFIX, planfix, lambda part: {"planfix": tuple(part)})
 
     def _cut(
         self,
         record: FilterRecord,
         target: str,
-        items: Sequence[T],
-        content: Callable[[Sequence[T]], dict[str, object]],
+        items: Sequence[M],
+        content: Callable[[Sequence[M]], dict[str, object]],
     ) -> Iterator[Outgoing]:
         for part in _parts(items, CONTACTS_MAX):
             message = Mutate(
@@ -108,11 +118,16 @@ class Outbox:
                 continue
             yield Outgoing(subjects.mutate(target), self._mutate_id(record, target, part), message, data)
 
-    def _mutate_id(self, record: FilterRecord, target: str, part: Sequence[object]) -> str:
+    def _mutate_id(self, record: FilterRecord, target: str, part: Sequence[_Mutation]) -> str:
         """Of all mutations in the message: one that holds more than an earlier one of this epoch is not its copy."""
-        names = "\n".join([target, *(str(getattr(item, "mutation_id")) for item in part)])  # noqa: B009
+        names = "\n".join([target, *(item.mutation_id for item in part)])
         digest = blake2b(names.encode(), digest_size=12).hexdigest()
         return f"{record.filter_id}.mutate.{digest}.{self._epoch}"
+
+    def _flush(self, record: FilterRecord) -> Outgoing:
+        """Nothing more follows: creates that wait for a full batch are to go."""
+        message = Mutate(filter_id=record.filter_id, target=record.account, epoch=self._epoch, since=record.since)
+        return self._numbered(subjects.mutate(record.account), "flush", record, message)
 
     def _create(self, arrival: Arrival, record: FilterRecord) -> PlanfixMutation:
         return PlanfixMutation(
@@ -134,6 +149,8 @@ class Outbox:
         people |= wishes.people
         if wishes.google_listing is not None:
             yield self._look_google(record, what="listing", request_id=wishes.google_listing)
+        if wishes.google_changes is not None:
+            yield self._look_google(record, what="changes", request_id=wishes.google_changes)
         yield from self.match_looks(step)
         for names in _parts(sorted(people), CONTACTS_MAX):
             yield self._look_google(record, what="people", resources=tuple(names), request_id=BY_NAME)

@@ -7,6 +7,7 @@ from typing import Final
 
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.merge import Side
 from contactsync_contracts.messages import Model
 
 BY_NAME: Final = "by-name"
@@ -24,6 +25,7 @@ class Wishes:
     label: bool = False
     planfix_listing: str | None = None
     google_listing: str | None = None
+    google_changes: str | None = None
     ensure_label: bool = False
 
     def join(self, later: Wishes) -> None:
@@ -35,6 +37,8 @@ class Wishes:
         self.ensure_label |= later.ensure_label
         if later.planfix_listing is not None:
             self.planfix_listing = later.planfix_listing
+        if later.google_changes is not None:
+            self.google_changes = later.google_changes
         if later.google_listing is not None:
             self.google_listing = later.google_listing
 
@@ -63,8 +67,14 @@ class Step:
     events: list[Model]
     history: list[tuple[int, int, dict[str, object]]]
     requests: list[str]
+    conflicts: list[Side] = field(default_factory=list)
+    """Who won, of each field or element that both sides had changed."""
+    carried_s: list[tuple[Side, float]] = field(default_factory=list)
+    """Edits carried over: the side written to, and the seconds from when the edit was seen."""
     more: bool = False
     """Further creates follow at once (first sync), so that the writer may wait for full batches."""
+    flush: bool = False
+    """No more follow: what waits for a full batch is to be sent."""
 
     def join(self, later: Step) -> None:
         """Take in the next step of the same machine, so that both are stored and said as one. What it says of a
@@ -81,4 +91,7 @@ class Step:
         self.events += later.events
         self.history += later.history
         self.requests += later.requests
+        self.conflicts += later.conflicts
+        self.carried_s += later.carried_s
         self.more = later.more
+        self.flush |= later.flush
