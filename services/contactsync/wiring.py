@@ -26,7 +26,7 @@ from contactsync.planfix.mapping import MappingConfig as PlanfixMapping
 from contactsync.runtime.bus import Bus, BusError, NotProvisioned
 from contactsync.runtime.grants import AccessTokens
 from contactsync.runtime.logs import get_logger
-from contactsync.runtime.metrics import Metrics
+from contactsync.runtime.metrics import Metrics, Shown
 from contactsync.runtime.nats_link import LinkSettings
 from contactsync.runtime.ownership import (
     GOOGLE_WATCHER,
@@ -35,6 +35,7 @@ from contactsync.runtime.ownership import (
     WRITER,
     Component,
     ComponentSpec,
+    Handler,
 )
 from contactsync.runtime.pacing import DAILY
 from contactsync.runtime.quota import GoogleLimits, PlanfixLimits, Quotas
@@ -185,7 +186,13 @@ async def parts_of(settings: Settings, bus: Bus, metrics: Metrics) -> AsyncItera
                 )
             return people[account]
 
-        yield Parts(settings, bus, metrics, vault, quotas, planfix, oauth, tokens, people_of)
+        quota_left = Shown(metrics.quota_remaining)
+
+        async def measure_quotas() -> None:
+            quota_left.show({(bucket,): left for bucket, left in quotas.remaining().items()})
+
+        with metrics.refreshed_by(measure_quotas):
+            yield Parts(settings, bus, metrics, vault, quotas, planfix, oauth, tokens, people_of)
 
 
 def _observe(metrics: Metrics, method: str, status: str, seconds: float) -> None:
@@ -197,20 +204,49 @@ def _observe(metrics: Metrics, method: str, status: str, seconds: float) -> None
 
 
 def _component(parts: Parts, spec: ComponentSpec) -> Component:
-    component = Component(parts.bus, spec)
+    component = Component(parts.bus, spec, metrics=parts.metrics)
     parts.metrics.actors.labels(spec.name).set_function(lambda: component.actors)
     return component
+
+
+async def _work(
+    parts: Parts,
+    component: Component,
+    handler: Handler,
+    stop: anyio.Event,
+    measure: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run the component; `measure` and its queue are asked for whenever somebody looks at the metrics."""
+
+    async def measure_queue() -> None:
+        parts.metrics.queue_lag.labels(component.spec.name).set(await component.waiting())
+
+    with parts.metrics.refreshed_by(measure_queue, *([measure] if measure is not None else [])):
+        parts.started(component.spec.name)
+        await component.run(handler, stop=stop)
+
+
+def _lag(parts: Parts, side: str, freshness: Callable[[], Mapping[str, float]]) -> Callable[[], Awaitable[None]]:
+    """How old the newest complete look of a watcher is, for each filter; nothing for filters never looked at."""
+    shown = Shown(parts.metrics.sync_lag_seconds)
+
+    async def measure() -> None:
+        now = parts.clock()
+        shown.show({(name, side): max(0.0, now - at) for name, at in freshness().items() if at})
+
+    return measure
 
 
 async def run_reconciler(parts: Parts, stop: anyio.Event) -> None:
     from contactsync.reconciler.service import Reconciler
 
     component = _component(parts, RECONCILER)
-    service = Reconciler(parts.bus, component, await parts.hasher(), parts.settings.new_contact)
+    service = Reconciler(
+        parts.bus, component, await parts.hasher(), parts.settings.new_contact, metrics=parts.metrics
+    )
     subscriptions = await service.serve()
     try:
-        parts.started("reconciler")
-        await component.run(service, stop=stop)
+        await _work(parts, component, service, stop, service.measure)
     finally:
         for subscription in subscriptions:
             await subscription.close()
@@ -231,8 +267,7 @@ async def run_google_watcher(parts: Parts, stop: anyio.Event) -> None:
     )
     subscriptions = await service.serve()
     try:
-        parts.started("google-watcher")
-        await component.run(service, stop=stop)
+        await _work(parts, component, service, stop, _lag(parts, "google", service.freshness))
     finally:
         for subscription in subscriptions:
             await subscription.close()
@@ -274,8 +309,7 @@ async def run_planfix_watcher(parts: Parts, stop: anyio.Event) -> None:
         full_scan_s=parts.settings.full_scan_seconds,
         remaining=lambda: _planfix_day(parts.quotas),
     )
-    parts.started("planfix-watcher")
-    await component.run(service, stop=stop)
+    await _work(parts, component, service, stop, _lag(parts, "planfix", service.freshness))
 
 
 def _planfix_day(quotas: Quotas) -> tuple[int, float] | None:
@@ -302,9 +336,9 @@ async def run_writer(parts: Parts, stop: anyio.Event) -> None:
         config=google_mapping_of(parts.settings),
         rules=GoogleRules(lag_s=parts.settings.google_list_lag_seconds),
         day_left=day_left,
+        metrics=parts.metrics,
     )
-    parts.started("writer")
-    await component.run(service, stop=stop)
+    await _work(parts, component, service, stop)
 
 
 SERVICES: Final[Mapping[str, Service]] = {

@@ -191,6 +191,25 @@ async def test_a_message_arrives_under_its_partition_and_an_acknowledged_one_nev
     assert len(got) == 2
 
 
+async def test_messages_wait_for_their_consumer_until_they_are_acknowledged(bus: Bus) -> None:
+    key = unique()
+    consumer = f"p{partition_of(key)}"
+    before = await bus.waiting("FILTERS", consumer)
+    got: list[Pulled] = []
+    for number in (1, 2):
+        await bus.publish(f"contacts.v1.filter.{key}.sync", b"", msg_id=f"{key}{number}", type_="T.v1")
+    assert await bus.waiting("FILTERS", consumer) == before + 2
+    intake = await bus.open_intake("FILTERS", consumer, got.append)
+    await intake.pull(before + 2, 5)
+    await eventually(lambda: len(got) == before + 2)
+    assert await bus.waiting("FILTERS", consumer) == before + 2, "delivered is not done"
+    await bus.ack([message.ack for message in got])
+    await intake.close()
+    with anyio.fail_after(2):
+        while await bus.waiting("FILTERS", consumer):  # noqa: ASYNC110 - the server decides
+            await anyio.sleep(0.02)
+
+
 async def test_an_open_pull_gets_what_comes_later_but_no_more_than_it_asked_for(bus: Bus) -> None:
     key = unique()
     got: list[Pulled] = []

@@ -207,6 +207,9 @@ class Bus(Protocol):
     async def open_intake(self, stream: str, consumer: str, sink: Callable[[Pulled], None]) -> Intake:
         """RESET the consumer and deliver what `Intake.pull` asks for to `sink` (a plain, quick function)."""
 
+    async def waiting(self, stream: str, consumer: str) -> int:
+        """Messages that the consumer has not acknowledged yet, delivered or not."""
+
     async def ack(self, tokens: Sequence[str]) -> None:
         """Acknowledge without waiting for the server: an acknowledgement that gets lost means a redelivery."""
 

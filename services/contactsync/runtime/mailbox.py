@@ -27,6 +27,13 @@ def partition_of(key: str, partitions: int = PARTITIONS) -> int:
     return digest % partitions
 
 
+@dataclass(slots=True)
+class Fate:
+    """What became of a message besides being handled. dead: it was put aside among the dead letters."""
+
+    dead: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One message of a mailbox. `attempt` counts the calls of the handler with it in this process, from 1."""
@@ -38,6 +45,7 @@ class Delivery:
     headers: Mapping[str, str]
     stream_seq: int
     attempt: int
+    fate: Fate = field(default_factory=Fate, compare=False)
 
 
 @dataclass(slots=True)

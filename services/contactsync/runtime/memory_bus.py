@@ -105,6 +105,10 @@ class MemoryBus(Bus):
         self._closers.append(intake.forget)
         return intake
 
+    async def waiting(self, stream: str, consumer: str) -> int:
+        await anyio.lowlevel.checkpoint()
+        return sum(consumer in stored.owed for stored in self.server.stream(stream).messages.values())
+
     async def ack(self, tokens: Sequence[str]) -> None:
         await anyio.lowlevel.checkpoint()
         if self.server.reachable:

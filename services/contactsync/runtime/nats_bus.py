@@ -196,6 +196,10 @@ class NatsBus(NatsState, Bus):
             raise
         return NatsIntake(self._link, stream, consumer, inbox, subscription)
 
+    async def waiting(self, stream: str, consumer: str) -> int:
+        info = await self._link.api(f"CONSUMER.INFO.{stream}.{consumer}")
+        return int(info["num_pending"]) + int(info["num_ack_pending"])
+
     async def ack(self, tokens: Sequence[str]) -> None:
         for token in tokens:
             await self._link.send(token, b"+ACK")

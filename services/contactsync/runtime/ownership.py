@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from contactsync.runtime.bus import (
+    TYPE,
     Bus,
     Conflict,
     Deposed,
@@ -38,7 +39,9 @@ from contactsync.runtime.mailbox import (
     Partition,
     partition_of,
 )
+from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.timers import Timers
+from contactsync_contracts.messages import MESSAGES
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +154,7 @@ async def dead_letter(bus: Bus, service: str, filter_id: str | None, delivery: D
         type_=delivery.headers.get("Contactsync-Type", "unknown"),
         headers={"Contactsync-Reason": reason[:500], "Contactsync-Subject": delivery.subject},
     )
+    delivery.fate.dead = True
 
 
 class Component:
@@ -160,8 +164,16 @@ class Component:
     `run` once. `now`: Unix seconds, for `wake`.
     """
 
-    def __init__(self, bus: Bus, spec: ComponentSpec, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        spec: ComponentSpec,
+        *,
+        now: Callable[[], float] = time.time,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.spec = spec
+        self._metrics = metrics
         self._bus = bus
         self._owner = uuid.uuid4().hex.encode()
         self._owned: dict[int, _Owned] = {}
@@ -171,6 +183,7 @@ class Component:
         self._idle = anyio.Event()
         self._timers = Timers(now, self.poke)
         self._claims = anyio.CapacityLimiter(CLAIMS_AT_ONCE)
+        self._asking = anyio.CapacityLimiter(CLAIMS_AT_ONCE)
         self._failure: Exception | None = None
 
     # ---- what services ask
@@ -197,6 +210,19 @@ class Component:
     def actors(self) -> int:
         """Keys being worked on or waiting (metric contactsync_actors)."""
         return sum(len(owned.mail.boxes) for owned in self._owned.values())
+
+    async def waiting(self) -> int:
+        """Messages that wait for this component, delivered or not (metric contactsync_queue_lag)."""
+        found: list[int] = []
+
+        async def ask(consumer: str) -> None:
+            async with self._asking:
+                found.append(await self._bus.waiting(self.spec.stream, consumer))
+
+        async with anyio.create_task_group() as tasks:
+            for consumer in self.spec.consumers.values():
+                tasks.start_soon(ask, consumer)
+        return sum(found)
 
     @property
     def unacked(self) -> int:
@@ -452,6 +478,7 @@ class Component:
         except Exception as error:
             await self._failed(owned, box, chosen, _cause(error))
             return
+        self._count(chosen, "done")
         full = len(owned.mail.held) >= self.spec.unacked_max or self._bytes_left() <= 0
         tokens = owned.mail.finish(box, chosen)
         if full:
@@ -470,13 +497,25 @@ class Component:
                 owned.notify()
                 return
             case Transient():
+                self._count(chosen, "put_off")
                 delay_s = error.retry_after_s
                 log.info("put off", extra={**where, "retry_after_s": delay_s, "reason": str(error)})
             case _:
+                self._count(chosen, "failed")
                 delay_s = min(2.0 ** (box.failures - 1), FAILURE_DELAY_MAX_S)
                 log.error("a handler failed", exc_info=error, extra={**where, "retry_after_s": delay_s})
         with anyio.move_on_after(delay_s):
             await self._stopping.wait()
+
+    def _count(self, chosen: Sequence[Held], outcome: str) -> None:
+        if self._metrics is None:
+            return
+        for held in chosen:
+            dead = held.delivery.fate.dead and outcome == "done"
+            kind = _type_of(held.delivery)
+            self._metrics.messages.labels(self.spec.name, kind, "dead" if dead else outcome).inc()
+            if dead:
+                self._metrics.dead_messages.labels(self.spec.name).inc()
 
     # ---- all partitions
 
@@ -531,6 +570,12 @@ class _Owned:
         with anyio.move_on_after(max(seconds, 0)):
             await self._event.wait()
         self._event = anyio.Event()
+
+
+def _type_of(delivery: Delivery) -> str:
+    """The message's type if it is one of ours: anybody may publish, and every label value is kept for ever."""
+    name = delivery.headers.get(TYPE) or ("SyncRequest.v1" if delivery.kind == "sync" else "")
+    return name if name in MESSAGES else "unknown"
 
 
 def _cause(error: Exception) -> Exception:

@@ -262,6 +262,14 @@ class Quotas:
     def planfix(self) -> PlanfixQuota:
         return self._planfix
 
+    def remaining(self) -> dict[str, int]:
+        """What is left of each limited bucket, of Google's accounts the least; as far as this process knows."""
+        left = self._planfix.remaining()
+        for quota in self._google.values():
+            for bucket, number in quota.remaining().items():
+                left[bucket] = min(number, left.get(bucket, number))
+        return left
+
     def forget(self, account: str) -> None:
         """The account is not used here any more."""
         self._google.pop(account, None)
