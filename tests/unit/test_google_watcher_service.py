@@ -13,12 +13,13 @@ from contactsync.errors import NotConnected, Rejected, TokenExpired, Unavailable
 from contactsync.google.port import Label, PeopleApi, PeoplePage
 from contactsync.google_watcher.service import GoogleWatcher
 from contactsync.hashing import Hasher
-from contactsync.runtime.bus import Fence, Transient
+from contactsync.runtime.bus import Fence, Refused, Transient
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import (
     AccountObserved,
     Class,
     GoogleCandidates,
+    GoogleCaughtUp,
     GoogleGone,
     GoogleListed,
     GoogleObserved,
@@ -404,3 +405,33 @@ async def test_accounts_are_woken_when_their_partition_is_gained(watched: Watche
     assert watched.scene.wakes.at == {ACCOUNT: watched.scene.clock() + POLL_S / 2}
     await watched.watcher.lost(GOOGLE_WATCHER.partition_of(ACCOUNT))
     assert watched.watcher.freshness() == {}
+
+
+async def test_changes_are_told_before_the_answer_that_there_are_no_more(watched: Watched) -> None:
+    watched.scene.told()
+    watched.account.requests.clear()
+    watched.account.put("people/c1", "L1", 1, given="Anna")
+    await watched.look("changes")
+    told = watched.scene.told("f1")
+    assert [type(message).__name__ for message in told] == ["GoogleObserved", "GoogleCaughtUp"]
+    assert only(told, GoogleCaughtUp)[0].request_id == "r"
+    assert watched.account.requests == ["delta 0"]
+
+
+async def test_partners_are_named_at_once_where_the_index_is_complete_and_fresh(watched: Watched) -> None:
+    subscriptions = await watched.watcher.serve()
+    query = MatchQuery(contact=1, emails=())
+    look = LookGoogle(request_id="r", filter_id="f1", account=ACCOUNT, what="match", match=(query,))
+    question = look.model_dump_json().encode()
+    bus = watched.scene.bus
+    answer = GoogleCandidates.model_validate_json(await bus.request("contacts.v1.query.match", question))
+    assert [(c.resource, c.by) for c in answer.answers[0].candidates] == [("people/c1", "stamp")]
+
+    watched.scene.clock.now_s += 2 * POLL_S
+    with pytest.raises(Refused):
+        await bus.request("contacts.v1.query.match", question)
+    await watched.restart()
+    with pytest.raises(Refused):
+        await bus.request("contacts.v1.query.match", question)
+    for subscription in subscriptions:
+        await subscription.close()

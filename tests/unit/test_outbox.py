@@ -118,3 +118,14 @@ def test_what_nobody_waits_for_does_not_go_before_people() -> None:
 
 def test_a_filter_that_is_not_known_says_nothing() -> None:
     assert outbox().messages(replace(step(update(1)), record=None)) == []
+
+
+def test_the_end_of_a_first_sync_releases_what_waits_for_a_full_batch() -> None:
+    ended = step()
+    ended.flush = True
+    (flush,) = mutates(outbox().messages(ended))
+    assert (flush.google, flush.more) == ((), False)
+
+    with_creates = step(update(1))
+    with_creates.flush = True
+    assert [len(message.google) for message in mutates(outbox().messages(with_creates))] == [1]
