@@ -334,7 +334,7 @@ class World:
         return self.items()[mutation_id][-1]
 
 
-class Crash(Exception):  # noqa: N818
+class Crash(Exception):
     """The process dies here."""
 
 
