@@ -8,8 +8,8 @@ requests are `google_updates.py` and `google_creates.py`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, assert_never, runtime_checkable
 
@@ -22,31 +22,29 @@ from contactsync.errors import (
     Unavailable,
     VendorError,
 )
-from contactsync.google.mapping import MY_CONTACTS, MappingConfig, PersonWrite, build_create, build_update
-from contactsync.google.port import Json, PeopleApi
-from contactsync.google.reading import is_ours, stamps_of
+from contactsync.google.mapping import MappingConfig
+from contactsync.google.port import PeopleApi
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
 from contactsync.writer import google_creates, google_updates
 from contactsync.writer.account import Account, AskKey, Changes, asks_of
 from contactsync.writer.batching import BatchRules, waits_until
-from contactsync.writer.google_creates import Creates, New
+from contactsync.writer.google_creates import Creates
 from contactsync.writer.google_labels import Labels
 from contactsync.writer.google_updates import Changed, Done, Refused, Update, Updates, Vanished
 from contactsync.writer.google_work import (
     Verdict,
-    Version,
     Work,
     conclude,
     forgotten,
     item_of,
     key_of,
     made,
-    source_id_of,
     unwritten,
     version,
 )
+from contactsync.writer.google_writes import Writes
 from contactsync.writer.identity import Ask, Known, known_after, unite
 from contactsync.writer.intent import Intent, unresolved, without
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
@@ -55,17 +53,11 @@ from contactsync_contracts.messages import (
     AccountObserved,
     Class,
     GooglePerson,
-    Kept,
     Outcome,
     SettledItem,
-    Stamp,
 )
 
 CLASSES: Final = (Class.HUMAN, Class.CHANGE, Class.BACKGROUND)
-NOT_THE_HUMANS: Final = frozenset(
-    {MY_CONTACTS, "contactGroups/all", "contactGroups/chatBuddies", "contactGroups/blocked"}
-)
-"""System groups that say nothing about a person's worth to the human; `starred` does."""
 PAUSE_MAX_S: Final = 120.0
 DELETE_MAX: Final = 500
 DELETE_SINGLES_BELOW: Final = 11
@@ -115,6 +107,7 @@ class GoogleTarget:
         self._name, self._people, self._bus, self._config = account, people, bus, config
         self._rules, self._clock, self._wake, self._day_left = rules, clock, wake, day_left
         self._account = Account(account, bus)
+        self._writes = Writes(self._account, config)
         self._inbox = Inbox(bus, account, clock)
         self._outbox = Outbox(bus, account)
         self._labels = Labels(self._account, people, clock, rules.lag_s)
@@ -213,7 +206,7 @@ class GoogleTarget:
             if known is not None and want is not None and want.rev >= ask.mutation.revision:
                 item = item_of(ask, want.outcome, kept=known.kept, removed=want.removed, reason=want.reason)
                 again.append((ask, item))
-            elif ask.mutation.op != "remove" and not self._label(filter_id):
+            elif ask.mutation.op != "remove" and not self._writes.label(filter_id):
                 again.append((ask, item_of(ask, Outcome.REFUSED, reason="the filter has no label yet")))
         await self._say(again, self._clock(), Changes(drop=[key_of(ask) for ask, _ in again]), fence)
 
@@ -283,25 +276,12 @@ class GoogleTarget:
             verdicts = [(by_contact[new.contact], made(by_contact[new.contact], result)) for new, result in results]
             await self._finish(verdicts, fence, intent)
 
-        new = [
-            New(
-                work.contact,
-                build_create(
-                    work.fields,
-                    is_company=any(ask.mutation.is_company for ask in work.united.asks),
-                    labels=self._labels_on(work),
-                    stamp=Stamp(contact=work.contact, kept=Kept.OURS),
-                    config=self._config,
-                ),
-                self._labels_on(work),
-            )
-            for work in works
-        ]
+        new = [self._writes.new(work) for work in works]
         await self._creates.send(new, cls=cls, partial=partial, fence=fence, settle=settle_created)
 
     async def _existing(self, works: Sequence[Work], cls: Class, partial: bool, fence: Fence) -> list[Work]:
         """Update, or take away, people that are there; the works whose person vanished and is to be made anew."""
-        bases = {work.contact: self._base(work) for work in works}
+        bases = {work.contact: self._writes.base(work) for work in works}
         unread = [work for work in works if bases[work.contact] is None]
         people: Mapping[str, GooglePerson | None] = {}
         if unread:
@@ -316,23 +296,23 @@ class GoogleTarget:
             if base is None and person is None:
                 self._without_person(work, verdicts, vanished)
                 continue
-            kept = self._kept(work, person)
+            kept = self._writes.kept(work, person)
             if person is not None:
                 base = version(person)
-                if (verdict := self._outdated(work, person)) is not None:
+                if (verdict := self._writes.outdated(work, person)) is not None:
                     verdicts.append((work, verdict))
                     continue
-                if not work.united.wanted and self._deletable(work, person, kept):
+                if not work.united.wanted and self._writes.deletable(work, person, kept):
                     deletes.append((work, person))
                     continue
             assert base is not None
-            write = self._lay(work, base, kept)
+            write = self._writes.lay(work, base, kept)
             if not write.mask:
                 verdicts.append((work, unwritten(work, person, write, kept)))
-            elif person is not None and self._overwrites(work, person, write):
+            elif person is not None and self._writes.overwrites(work, person, write):
                 verdicts.append((work, Verdict(Outcome.STALE, person=person, reason="edited in Google meanwhile")))
             else:
-                updates.append(self._update(work, base, write, kept))
+                updates.append(self._writes.update(work, base, write, kept))
         await self._finish(verdicts, fence)
         await self._delete(deletes, cls, fence)
         await self._run_updates({work.contact: work for work in works}, updates, cls, partial, fence)
@@ -352,104 +332,6 @@ class GoogleTarget:
             reason = "the person is not in Google any more"
             verdicts.append((work, Verdict(Outcome.GONE, known=nobody, reason=reason)))
 
-    def _base(self, work: Work) -> Version | None:
-        """A version to write over without reading: the mutation's own, or what we remember where only labels move."""
-        known, resource, writes = work.current, work.resource, work.united.writes
-        if not work.united.wanted and known.kept is not Kept.ADOPTED:
-            return None
-        if writes is None or not writes.mutation.fields:
-            if known.resource and known.memberships:
-                return Version(known.lay_over({}), known.etag, resource, known.source_id)
-            asks: Iterable[Ask] = work.united.asks
-        else:
-            asks = (writes,)
-        for ask in asks:
-            mutation = ask.mutation
-            if mutation.raw is None or not mutation.etag or mutation.resource != resource:
-                continue
-            if known.knows(mutation.etag):
-                return Version(known.lay_over(mutation.raw), known.etag, resource, known.source_id)
-            source_id = known.source_id or source_id_of(resource)
-            if source_id:
-                return Version(mutation.raw, mutation.etag, resource, source_id)
-        return None
-
-    def _kept(self, work: Work, person: GooglePerson | None) -> Kept:
-        if work.current.kept is not None:
-            return work.current.kept
-        if any(ask.mutation.op == "adopt" for ask in work.united.asks):
-            return Kept.ADOPTED
-        raws = [ask.mutation.raw for ask in work.united.asks if ask.mutation.raw is not None]
-        stamps = person.stamps if person is not None else ()
-        for stamp in (*stamps, *(s for raw in raws for s in stamps_of(raw, self._config.planfix_account))):
-            if stamp.contact == work.contact:
-                return stamp.kept
-        return Kept.ADOPTED
-
-    def _outdated(self, work: Work, person: GooglePerson) -> Verdict | None:
-        """The last filter leaves, and the person is not what its mutation was decided on: that edit comes first."""
-        if work.united.wanted:
-            return None
-        decided = {ask.mutation.etag for ask in work.united.asks if ask.mutation.etag}
-        if not decided or person.etag in decided or work.current.knows(person.etag):
-            return None
-        return Verdict(Outcome.STALE, person=person, reason="edited in Google meanwhile")
-
-    def _overwrites(self, work: Work, person: GooglePerson, write: PersonWrite) -> bool:
-        """Whether fields would go over a version that no merge has seen."""
-        if set(write.mask) <= {"memberships", "clientData"}:
-            return False
-        writes = work.united.writes
-        decided = writes.mutation.etag if writes is not None else None
-        return person.etag != decided and not work.current.knows(person.etag)
-
-    def _deletable(self, work: Work, person: GooglePerson, kept: Kept) -> bool:
-        own = {self._label(filter_id) for filter_id in work.united.leaving}
-        others = [stamp for stamp in person.stamps if stamp.contact != work.contact]
-        return kept is Kept.OURS and not others and not set(person.labels) - own - NOT_THE_HUMANS
-
-    def _lay(self, work: Work, base: Version, kept: Kept) -> PersonWrite:
-        united = work.united
-        on = self._labels_on(work)
-        off = [label for f in united.leaving if (label := self._label(f)) and label not in on]
-        raw = base.raw
-        if not united.wanted and kept is Kept.ADOPTED:
-            raw = {**raw, "clientData": self._foreign(raw)}
-        write = build_update(
-            raw,
-            base.etag,
-            base.resource,
-            base.source_id,
-            work.fields,
-            labels_on=on,
-            labels_off=off,
-            stamp=Stamp(contact=work.contact, kept=kept) if united.wanted else None,
-            is_company=any(ask.mutation.is_company for ask in united.asks),
-            config=self._config,
-        )
-        if raw is not base.raw and raw["clientData"] != list(base.raw.get("clientData") or ()):
-            mask = tuple(sorted({*write.mask, "clientData"}))
-            write = replace(write, mask=mask, body={**write.body, "clientData": raw["clientData"]})
-        return write
-
-    def _foreign(self, raw: Mapping[str, object]) -> list[Json]:
-        entries = raw.get("clientData")
-        return [
-            entry
-            for entry in (entries if isinstance(entries, list) else [])
-            if not is_ours(entry, self._config.planfix_account)
-        ]
-
-    def _update(self, work: Work, base: Version, write: PersonWrite, kept: Kept) -> Update:
-        return Update(
-            contact=work.contact,
-            resource=base.resource,
-            base_etag=base.etag,
-            write=write,
-            labels=self._labels_on(work),
-            again=lambda person: self._lay(work, version(person), kept),
-        )
-
     async def _run_updates(
         self, works: Mapping[int, Work], updates: Sequence[Update], cls: Class, partial: bool, fence: Fence
     ) -> None:
@@ -465,7 +347,7 @@ class GoogleTarget:
     def _updated(self, work: Work, update: Update, result: google_updates.Result) -> Verdict:
         match result:
             case Done(person):
-                kept = self._kept(work, person)
+                kept = self._writes.kept(work, person)
                 known = known_after(work.current, person, update.write.mask, update.base_etag, kept)
                 return Verdict(Outcome.DONE, person, known, refused=update.write.unwritable)
             case Changed(person):
@@ -575,13 +457,6 @@ class GoogleTarget:
             self._metrics.batch_size.labels(operation).observe(size)
 
     # ---- labels
-
-    def _label(self, filter_id: str) -> str:
-        record = self._account.labels.get(filter_id)
-        return record.resource if record is not None else ""
-
-    def _labels_on(self, work: Work) -> tuple[str, ...]:
-        return tuple(label for f in work.united.wanted if (label := self._label(f)))
 
     async def _lost_labels(self, labels: Sequence[str]) -> frozenset[str]:
         lost = [one for one in labels if await self._people.get_label(one, cls=Class.CHANGE) is None]
