@@ -8,17 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contactsync.planfix.mapping import (
-    NEEDS_NAME,
-    NEEDS_YEAR,
-    ONE_EMAIL,
-    MappingConfig,
-    UnmappableError,
-    Update,
-    canonical_names,
-    to_contact,
-    to_update,
-)
+from contactsync.planfix.mapping import MappingConfig, UnmappableError, to_contact
+from contactsync.planfix.writing import NEEDS_NAME, NEEDS_YEAR, ONE_EMAIL, Update, canonical_names, to_update
 from contactsync.runtime.phones import phone_key
 from contactsync_contracts.contact import Contact, Element
 from simulated_planfix import Account

@@ -16,18 +16,17 @@ from contactsync.planfix.mapping import (
     Json,
     MappingConfig,
     UnmappableError,
-    canonical_names,
     entity_number,
     number_of,
     text,
     to_contact,
-    to_update,
 )
 from contactsync.planfix.port import ContactPage, Employee, Filter, Query, Written
 from contactsync.planfix.query import list_body
 from contactsync.planfix.shown import Shown
 from contactsync.planfix.transport import Quota, Transport
 from contactsync.planfix.walltime import WallClock
+from contactsync.planfix.writing import canonical_names, to_update
 from contactsync.runtime.metrics import Metrics
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, NewContactDefaults, PlanfixContact
