@@ -120,7 +120,9 @@ class StrangeGoogle(GoogleSimulator):
         body = orjson.loads(answer.body)
         words = self.words
         if "no_totals" in words:
-            walk(body, dropping("totalItems", "totalPeople", "memberCount"))
+            walk(body, dropping("totalItems", "totalPeople"))
+        if "no_member_counts" in words:
+            walk(body, dropping("memberCount"))
         if "no_group_tokens" in words and request.path == "/v1/contactGroups":
             body.pop("nextSyncToken", None)
         if "labels_without_data" in words and "contactGroups" in request.path:

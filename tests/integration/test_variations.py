@@ -191,17 +191,25 @@ VARIATIONS = [
     failing("all_truncated_once", *everywhere("truncate_body")),
     failing("all_reset_once", *everywhere("reset")),
     failing("all_late", *everywhere("delay", seconds=3.0)),
-    failing("short_pages", *everywhere("short_page", times=2)),
-    failing("empty_pages", *everywhere("empty_page", times=2)),
+    # A delta of Google that loses its end unseen is made good by the next whole listing only.
+    *(
+        Variation(
+            f"{kind}s",
+            first=everywhere(kind, times=2),
+            back=[one for one in everywhere(kind, times=2) if one["path"] != CONNECTIONS],
+        )
+        for kind in ("short_page", "empty_page")
+    ),
     failing("tokens_expire", fault("expire_sync_tokens", CONNECTIONS, times=2, skip=1)),
     failing("reads_limited", fault("status", CONNECTIONS, status=429, body=RATE_BODY, skip=1)),
     failing(
         "lost_and_short",
         fault("lost_answer", ":batchCreateContacts$"),
-        fault("short_page", CONNECTIONS, times=3, skip=1, keep=20),
+        fault("short_page", CONNECTIONS, skip=1, keep=20),
     ),
     failing("planfix_429", fault("status", LIST, status=429, body='{"result":"fail","code":22}', times=2)),
     strange("no_totals"),
+    strange("no_member_counts"),
     strange("no_group_tokens"),
     strange("labels_without_data"),
     strange("no_times"),

@@ -91,7 +91,7 @@ def to_person(json: Mapping[str, Any], *, config: MappingConfig) -> GooglePerson
     fields, limits = read(raw, config)
     return GooglePerson(
         resource=resource,
-        source_id=str(source.get("id") or resource.removeprefix("people/")),
+        source_id=str(source.get("id") or source_id_of(resource) or resource.removeprefix("people/")),
         etag=str(source.get("etag") or json.get("etag") or ""),
         updated_at=instant(source.get("updateTime")),
         fields=fields,
@@ -101,6 +101,12 @@ def to_person(json: Mapping[str, Any], *, config: MappingConfig) -> GooglePerson
         previous=tuple(metadata.get("previousResourceNames") or ()),
         limits=limits,
     )
+
+
+def source_id_of(resource: str) -> str:
+    """`people/c<n>` is the contact source n in hex (recorded answers, facts section 1); empty where it is not so."""
+    number = resource.removeprefix("people/c")
+    return f"{int(number):x}" if number != resource and number.isdecimal() else ""
 
 
 def contact_source(metadata: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -80,12 +80,6 @@ def version(person: GooglePerson) -> Version:
     return Version(person.raw, person.etag, person.resource, person.source_id)
 
 
-def source_id_of(resource: str) -> str:
-    """`people/c<n>` is the contact source n in hex (recorded answers, facts section 1); empty where it is not so."""
-    number = resource.removeprefix("people/c")
-    return f"{int(number):x}" if number != resource and number.isdecimal() else ""
-
-
 def forgotten(known: Known | None) -> Known:
     """The record of a contact whose person is gone: nobody wants that one any more; revisions stay."""
     wants = known.wants if known is not None else {}

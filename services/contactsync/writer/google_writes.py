@@ -11,11 +11,11 @@ from typing import Final
 
 from contactsync.google.mapping import MY_CONTACTS, MappingConfig, PersonWrite, build_create, build_update
 from contactsync.google.port import Json
-from contactsync.google.reading import is_ours, stamps_of
+from contactsync.google.reading import is_ours, source_id_of, stamps_of
 from contactsync.writer.account import Account
 from contactsync.writer.google_creates import New
 from contactsync.writer.google_updates import Update
-from contactsync.writer.google_work import Verdict, Version, Work, source_id_of, version
+from contactsync.writer.google_work import Verdict, Version, Work, version
 from contactsync.writer.identity import Ask
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, Stamp
 
