@@ -28,9 +28,7 @@ class Account:
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
-        self.planfix = PlanfixSimulator(
-            self.clock, PlanfixOptions(**({"requests_per_second": 0.0} | options))
-        )
+        self.planfix = PlanfixSimulator(self.clock, PlanfixOptions(**({"requests_per_second": 0.0} | options)))
 
     def ask(
         self,

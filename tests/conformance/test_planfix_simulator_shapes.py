@@ -41,9 +41,7 @@ def loosened(node: Any, name: str = "") -> Any:
         return [loosened(each) for each in node]
     if not isinstance(node, dict):
         return node
-    schema = {
-        key: loosened(value, key) for key, value in node.items() if key not in ("example", "x-examples")
-    }
+    schema = {key: loosened(value, key) for key, value in node.items() if key not in ("example", "x-examples")}
     words = schema.get("enum")
     if isinstance(words, list):
         if any(" // " in str(word) or " - " in str(word) for word in words):

@@ -63,7 +63,7 @@ class Ledger:
 
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     with anyio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - the server decides
             await anyio.sleep(0.01)
 
 
@@ -95,7 +95,7 @@ async def test_a_server_killed_in_mid_stream_loses_nothing_and_repeats_nothing(t
                 return int((await bus.link.api("STREAM.INFO.FILTERS"))["state"]["messages"]) == 0
 
             with anyio.fail_after(10):
-                while not await drained():
+                while not await drained():  # noqa: ASYNC110 - the server decides
                     await anyio.sleep(0.02)
             tasks.cancel_scope.cancel()
         assert ledger.last == dict.fromkeys(KEYS, EACH)
@@ -165,7 +165,7 @@ async def test_the_server_partitions_as_we_do_and_looks_survive_a_reset(tmp_path
                 tasks.start_soon(google.run, Watcher("google"))
                 tasks.start_soon(Component(bus, PLANFIX_WATCHER).run, Watcher("planfix"))
                 with anyio.fail_after(10):
-                    while await left() or len(google.partitions) < 64:
+                    while await left() or len(google.partitions) < 64:  # noqa: ASYNC110 - the server decides
                         await anyio.sleep(0.02)
                 tasks.cancel_scope.cancel()
         assert seen["planfix"] == ["planfix"]
@@ -219,7 +219,7 @@ anyio.run(main)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and PDEATHSIG")
 async def test_a_server_whose_parent_was_killed_ends_and_its_directory_serves_again(tmp_path: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 - only started here
     assert parent.stdout is not None
     pid = int(await anyio.to_thread.run_sync(parent.stdout.readline))
     parent.kill()

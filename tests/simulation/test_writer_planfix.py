@@ -29,7 +29,6 @@ class NoLimit:
 
         pass
 
-
     async def told(self, left: int) -> None: ...
 
     async def penalise(self, pause_s: float) -> None: ...

@@ -156,7 +156,7 @@ async def hooked(here: World, body: object, *, secret: str = WEBHOOK_SECRET, for
 
 async def looks(here: World, count: int) -> list[LookPlanfix]:
     with anyio.fail_after(3):
-        while len(found := here.sent("LOOK")) < count:
+        while len(found := here.sent("LOOK")) < count:  # noqa: ASYNC110 - the bus in memory tells nobody
             await anyio.sleep(0.02)
     return [LookPlanfix.model_validate(one) for one in found]
 

@@ -68,7 +68,7 @@ async def send(bus: MemoryBus, key: str, *texts: str, kind: str = "sync") -> Non
 
 async def until(condition: Callable[[], bool]) -> None:
     with anyio.fail_after(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await anyio.sleep(0.002)
 
 

@@ -43,7 +43,6 @@ class NoLimit:
 
         pass
 
-
     async def told(self, left: int) -> None:
         self.left.append(left)
 

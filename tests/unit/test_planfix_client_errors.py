@@ -145,7 +145,6 @@ class NoLimit:
 
         pass
 
-
     async def told(self, left: int) -> None:
         self.heard.append(("left", left))
 

@@ -59,9 +59,7 @@ def test_unknown_paths_and_wrong_methods_are_told_apart(account: Account) -> Non
 
 def test_a_body_that_is_no_json_has_code_30(account: Account) -> None:
     response = account.planfix.handle(
-        Request(
-            "POST", "/rest/contact/list", {}, {"authorization": "Bearer simulated-planfix-token"}, b"{nope"
-        )
+        Request("POST", "/rest/contact/list", {}, {"authorization": "Bearer simulated-planfix-token"}, b"{nope")
     )
     assert (response.status, orjson.loads(response.body)["code"]) == (400, 30)
 

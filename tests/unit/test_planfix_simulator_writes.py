@@ -44,9 +44,7 @@ def test_an_update_changes_only_what_it_names(account: Account) -> None:
 
 
 def test_phones_are_replaced_whole_and_kept_as_digits(account: Account) -> None:
-    number = account.planfix.add_contact(
-        {"name": "Ann", "phones": [{"number": "+7 916 111-22-33", "type": 1}]}
-    )
+    number = account.planfix.add_contact({"name": "Ann", "phones": [{"number": "+7 916 111-22-33", "type": 1}]})
     update(account, number, {"phones": [{"number": "+8 (964) 375-24-16", "type": 2}]})
     masked = {"number": "89643752416", "maskedNumber": "+8 (964) 375-24-16", "type": 2}
     assert account.read(number, "phones") == {"phones": [masked]}
@@ -54,9 +52,7 @@ def test_phones_are_replaced_whole_and_kept_as_digits(account: Account) -> None:
     assert account.read(number, "phones") == {"phones": []}
 
 
-@pytest.mark.parametrize(
-    "written", ["01-12-1991", "01.12.1991", {"date": "01-12-1991"}, {"date": "01.12.1991"}]
-)
+@pytest.mark.parametrize("written", ["01-12-1991", "01.12.1991", {"date": "01-12-1991"}, {"date": "01.12.1991"}])
 def test_birth_dates_are_taken_in_every_form_seen(account: Account, written: Any) -> None:
     number = account.planfix.add_contact({"name": "Ann"})
     update(account, number, {"birthDate": written})
@@ -101,9 +97,7 @@ def test_a_refused_request_changes_nothing(account: Account) -> None:
     number = account.planfix.add_contact({"name": "Ann"})
     account.planfix.add_contact({"name": "Bob", "email": "bob@example.com"})
     before = account.planfix.dump()
-    assert (
-        account.code("POST", f"/contact/{number}", {"position": "CEO", "email": "bob@example.com"})[0] == 400
-    )
+    assert account.code("POST", f"/contact/{number}", {"position": "CEO", "email": "bob@example.com"})[0] == 400
     assert account.code("POST", "/contact/", {"name": "C", "email": "bob@example.com"})[0] == 400
     assert account.planfix.dump() == before
     assert account.planfix.add_contact({"name": "D"}) == number + 2
@@ -333,12 +327,8 @@ def test_lists_stay_right_through_any_edits(seed: int) -> None:
         contacts: Any = planfix.dump()["contacts"]
         alive = [each for each in contacts if not each["isDeleted"] and not each["isCompany"]]
         assert account.listed(filterId=filters[0]) == [each["id"] for each in alive if _group(each) == 1]
-        assert account.listed(filterId=filters[2]) == [
-            each["id"] for each in alive if each["id"] in (3, 5, 8)
-        ]
-        assert account.listed(filterId=filters[3]) == [
-            each["id"] for each in alive if each["name"][0] in "aA"
-        ]
+        assert account.listed(filterId=filters[2]) == [each["id"] for each in alive if each["id"] in (3, 5, 8)]
+        assert account.listed(filterId=filters[3]) == [each["id"] for each in alive if each["name"][0] in "aA"]
         since_s = account.clock.now_s - 600
         value = {"dateType": "otherDate_withTime", "dateFrom": _berlin(since_s)}
         recent = account.listed(filters=[{"type": 38, "operator": "gt", "value": value}])

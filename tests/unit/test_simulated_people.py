@@ -33,9 +33,7 @@ def phone_book(account: Account) -> dict[str, Any]:
             "resourceName": f"people/c{contact['id']}",
             "names": [{"givenName": contact["name"], "familyName": contact["lastname"]}],
             "emailAddresses": [{"value": contact["email"]}] if contact["email"] else [],
-            "phoneNumbers": [
-                {"value": f"+{phone['number']}", "type": "mobile"} for phone in contact["phones"]
-            ],
+            "phoneNumbers": [{"value": f"+{phone['number']}", "type": "mobile"} for phone in contact["phones"]],
             "addresses": [{"formattedValue": contact["address"]}] if contact["address"] else [],
             "memberships": [{"contactGroupMembership": {"contactGroupResourceName": LABEL}}],
         }
@@ -151,9 +149,7 @@ def test_adoption_cases_cover_every_fate(account: Account) -> None:
     emails = {contact["id"]: contact["email"].casefold() for contact in dump["contacts"]}
     for case in cases:
         own = {
-            str(each["value"]).casefold()
-            for person in case.people
-            for each in _list(person.get("emailAddresses"))
+            str(each["value"]).casefold() for person in case.people for each in _list(person.get("emailAddresses"))
         }
         if "same e-mail" in case.why:
             assert emails[case.contact] in own

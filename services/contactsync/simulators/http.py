@@ -30,7 +30,7 @@ class Simulator(Protocol):
     """What is served: Planfix here, and anything alike. ``CONTROL`` names what the control endpoint may call."""
 
     @property
-    def CONTROL(self) -> frozenset[str]: ...
+    def CONTROL(self) -> frozenset[str]: ...  # noqa: N802 - a constant of the class
 
     def handle(self, request: Request) -> Response: ...
 

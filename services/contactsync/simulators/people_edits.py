@@ -18,11 +18,7 @@ CONFLICT = "both sides changed it: the later edit wins if clear, else Planfix; t
 def _items(person: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """A list field as a person's editor would send it back: without the server's metadata."""
     return [
-        {
-            key: value
-            for key, value in each.items()
-            if key not in ("metadata", "formattedType", "canonicalForm")
-        }
+        {key: value for key, value in each.items() if key not in ("metadata", "formattedType", "canonicalForm")}
         for each in person.get(name) or ()
     ]
 
@@ -164,9 +160,7 @@ def _google_clear(scene: Scene) -> Sequence[HumanAction]:
     pair = scene.take(lambda each: bool(each.person.get("addresses")))
     if pair is None:
         return ()
-    return [
-        scene.in_google(pair, "deletes the address", {"addresses": []}, "Planfix has no address any more")
-    ]
+    return [scene.in_google(pair, "deletes the address", {"addresses": []}, "Planfix has no address any more")]
 
 
 def _google_phone_added(scene: Scene) -> Sequence[HumanAction]:

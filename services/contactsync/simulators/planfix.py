@@ -256,9 +256,7 @@ class PlanfixSimulator(PlanfixReads):
             if contact is None:
                 continue
             try:
-                change = read_request(
-                    self.store, self.options, contact, each.body, by_api=True, creating=False
-                )
+                change = read_request(self.store, self.options, contact, each.body, by_api=True, creating=False)
             except RefusalError:
                 continue
             self._apply(contact, change, silent=each.silent, now_s=each.due_s)

@@ -53,9 +53,7 @@ class MalformedFilterError(ValueError):
 NOTHING = Selection(lambda contact: False, ())
 
 
-def select(
-    store: PlanfixStore, options: PlanfixOptions, raw: Mapping[str, object], moment: Moment
-) -> Selection:
+def select(store: PlanfixStore, options: PlanfixOptions, raw: Mapping[str, object], moment: Moment) -> Selection:
     """One complex filter. A value it cannot read selects nothing, as an unknown type does."""
     if not {"type", "operator", "value"} <= raw.keys():
         raise MalformedFilterError("type, operator and value are required")
@@ -101,9 +99,7 @@ def _positive(store: PlanfixStore, kind: int, value: object, field: object, *, e
             )
         case 4221:
             text = _folded(value)
-            return Selection(
-                lambda contact: any(text in each.casefold() for each in contact.additional_emails)
-            )
+            return Selection(lambda contact: any(text in each.casefold() for each in contact.additional_emails))
         case 4008:
             group = _number(value)
             return Selection(lambda contact: contact.group == group)

@@ -76,9 +76,7 @@ class PlanfixHands:
     def __init__(self, clock: Callable[[], float], options: PlanfixOptions) -> None:
         self.clock = clock
         self.options = options
-        self.store = PlanfixStore(
-            list_trashed=options.list_trashed, trash_keeps_emails=options.trash_keeps_emails
-        )
+        self.store = PlanfixStore(list_trashed=options.list_trashed, trash_keeps_emails=options.trash_keeps_emails)
         self.add_template("Person", is_company=False)
         self.add_template("Company", is_company=True)
         robot = self.add_employee("Robot", role="Robot", timezone=options.robot_timezone)
@@ -293,7 +291,7 @@ class PlanfixHands:
         self.store.templates[number] = Template(number, name, is_company)
         return number
 
-    def add_custom_field(self, name: str, type: int = 0) -> int:
+    def add_custom_field(self, name: str, type: int = 0) -> int:  # noqa: A002 - Planfix's own word
         number = max(self.store.custom_fields, default=9) + 1
         self.store.custom_fields[number] = CustomField(number, name, type)
         return number
@@ -373,9 +371,7 @@ class PlanfixHands:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _insert(self, fields: Mapping[str, object], at_s: float) -> Contact:
-        contact = self.store.new_contact(
-            at_s, f"user:{self.robot}", is_company=bool(fields.get("isCompany", False))
-        )
+        contact = self.store.new_contact(at_s, f"user:{self.robot}", is_company=bool(fields.get("isCompany", False)))
         change = read_request(self.store, self.options, contact, fields, by_api=False, creating=True)
         if change.refused:
             raise ValueError(f"Planfix does not take {', '.join(change.refused)}")

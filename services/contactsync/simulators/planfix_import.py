@@ -90,14 +90,10 @@ def _same(unique: str, contact: Contact, row: Mapping[str, object]) -> bool:
     same_email = bool(email) and email in set(contact.emails())
     phones = row.get("phones")
     digits = (
-        {re.sub(r"\D", "", str(each.get("number", ""))) for each in phones}
-        if isinstance(phones, list)
-        else set()
+        {re.sub(r"\D", "", str(each.get("number", ""))) for each in phones} if isinstance(phones, list) else set()
     )
     same_phone = any(re.sub(r"\D", "", phone.number) in digits for phone in contact.phones)
-    same_name = all(
-        contact.texts[part] == str(row.get(part) or "") for part in ("name", "midname", "lastname")
-    )
+    same_name = all(contact.texts[part] == str(row.get(part) or "") for part in ("name", "midname", "lastname"))
     match unique:
         case "email-phone-name":
             return same_email or same_phone or same_name

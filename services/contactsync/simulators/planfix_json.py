@@ -68,9 +68,7 @@ class View:
     """For `dump`: fields that are hidden from tokens are shown."""
 
 
-def contact_fragment(
-    store: PlanfixStore, options: PlanfixOptions, contact: Contact, view: View
-) -> orjson.Fragment:
+def contact_fragment(store: PlanfixStore, options: PlanfixOptions, contact: Contact, view: View) -> orjson.Fragment:
     piece = contact.rendered.get(view)
     if piece is None:
         piece = orjson.Fragment(orjson.dumps(contact_json(store, options, contact, view)))
@@ -78,9 +76,7 @@ def contact_fragment(
     return piece
 
 
-def contact_json(
-    store: PlanfixStore, options: PlanfixOptions, contact: Contact, view: View
-) -> dict[str, object]:
+def contact_json(store: PlanfixStore, options: PlanfixOptions, contact: Contact, view: View) -> dict[str, object]:
     """The asked fields of a contact as ContactResponse."""
     zone = ZoneInfo(view.timezone)
     shown: dict[str, object] = {}
@@ -88,9 +84,7 @@ def contact_json(
         hidden = name in options.hidden_fields and not view.unfiltered and name not in _NEVER_EMPTY
         if hidden and options.hidden_as == "absent":
             continue
-        value = (
-            _empty(options, name) if hidden else _value(store, options, contact, name, zone, view.prefixed)
-        )
+        value = _empty(options, name) if hidden else _value(store, options, contact, name, zone, view.prefixed)
         if value is not _ABSENT:
             shown[name] = value
     if view.fields.custom:

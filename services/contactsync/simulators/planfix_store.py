@@ -195,9 +195,7 @@ class PlanfixStore:
 
     def new_contact(self, at_s: float, added_by: str, *, is_company: bool = False) -> Contact:
         """A contact with the next number that is not in the store yet: fill it, then `insert` it."""
-        contact = Contact(
-            self.next_contact, at_s, at_s, added_by, is_company, template=2 if is_company else 1
-        )
+        contact = Contact(self.next_contact, at_s, at_s, added_by, is_company, template=2 if is_company else 1)
         self.next_contact += 1
         return contact
 

@@ -237,9 +237,7 @@ def _supervisors(store: PlanfixStore, raw: object) -> tuple[tuple[str, ...] | _W
     return tuple(f"user:{number}" for number in users), groups
 
 
-def _read_custom(
-    store: PlanfixStore, options: PlanfixOptions, change: Change, raw: object, *, by_api: bool
-) -> None:
+def _read_custom(store: PlanfixStore, options: PlanfixOptions, change: Change, raw: object, *, by_api: bool) -> None:
     for item in raw if isinstance(raw, list) else []:
         number = entity_number(item.get("field")) if isinstance(item, Mapping) else None
         if number not in store.custom_fields or (by_api and str(number) in options.readonly_fields):
