@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from contactsync.errors import TokenExpired, Unavailable
-from contactsync.google.port import PeopleApi, PeoplePage
+from contactsync.google.port import Label, PeopleApi, PeoplePage
 from contactsync.google_watcher.answers import candidates_json, observed_json, person_json
 from contactsync.google_watcher.cursor import (
     Cursor,
@@ -304,9 +304,13 @@ class Reading:
             label=resource,
             exists=label is not None,
             name=label.name if label else "",
-            members=label.members if label else 0,
+            members=self._members(label) if label else 0,
         )
         await self._publish([_item(observed.filter_id, observed)])
+
+    def _members(self, label: Label) -> int:
+        """Google leaves a count of 0 out, other servers every count: then those who were last seen with the label."""
+        return label.members or sum(1 for one in self.account.index.people.values() if label.resource in one.labels)
 
     async def tell_connected(self, filters: Sequence[str], *, connected: bool, reason: str = "") -> None:
         now = self.clock()
