@@ -61,6 +61,7 @@ class Actor:
     ) -> None:
         self._count = count
         self._bus = bus
+        self._token = filter_token
         self._filter_id = subjects.untoken(filter_token)
         self._key = f"state.filter.{filter_token}"
         self._fence = fence
@@ -131,15 +132,15 @@ class Actor:
         name = delivery.headers.get(TYPE) or ("SyncRequest.v1" if delivery.kind == "sync" else "")
         contract = MESSAGES.get(name)
         if contract is None:
-            await dead_letter(self._bus, SERVICE, self._filter_id, delivery, f"unknown type {name!r}")
+            await dead_letter(self._bus, SERVICE, self._token, delivery, f"unknown type {name!r}")
             return None
         try:
             message = contract.model_validate_json(delivery.data)
         except ValidationError as error:
-            await dead_letter(self._bus, SERVICE, self._filter_id, delivery, _explain(error))
+            await dead_letter(self._bus, SERVICE, self._token, delivery, _explain(error))
             return None
         if getattr(message, "filter_id", None) != self._filter_id or not isinstance(message, Event):
-            await dead_letter(self._bus, SERVICE, self._filter_id, delivery, "not for this filter's mailbox")
+            await dead_letter(self._bus, SERVICE, self._token, delivery, "not for this filter's mailbox")
             return None
         return message
 

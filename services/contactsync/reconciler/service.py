@@ -9,14 +9,14 @@ from typing import Any
 import orjson
 
 from contactsync.hashing import Hasher
-from contactsync.reconciler.actor import Actor
+from contactsync.reconciler.actor import SERVICE, Actor
 from contactsync.reconciler.core.describe import arrival_status, contact_status, filter_status
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
 from contactsync.reconciler.core.link import arrival_from_json, link_from_json
 from contactsync.reconciler.measures import Measures
 from contactsync.runtime.bus import Bus, Fence, Refused, Subscription
 from contactsync.runtime.metrics import Metrics
-from contactsync.runtime.ownership import Delivery, Mailboxes, partition_of
+from contactsync.runtime.ownership import Delivery, Mailboxes, dead_letter, partition_of
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import NewContactDefaults
 
@@ -60,6 +60,10 @@ class Reconciler:
             del self._actors[token]
 
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
+        if not _is_name(key):
+            for delivery in deliveries:
+                await dead_letter(self._bus, SERVICE, None, delivery, "no filter can have this name")
+            return
         actor = self._actors.get(key)
         if actor is None:
             actor = self._actors[key] = Actor(
@@ -120,6 +124,14 @@ class Reconciler:
         if stored is None:
             raise Refused(f"Filter {filter_id} is not synchronised.", NOT_FOUND)
         return filter_from_json(orjson.loads(stored.value))
+
+
+def _is_name(token: str) -> bool:
+    """Whether the token of a subject stands for a text; anybody may publish anywhere."""
+    try:
+        return subjects.token(subjects.untoken(token)) == token
+    except ValueError:
+        return False
 
 
 def _asked(data: bytes) -> str:
