@@ -141,6 +141,7 @@ class GoogleWatcher:
             watch, dead = await self._load(key)
             if dead:
                 await self._disconnected(watch, looks, "the grant is dead", fence)
+        seen_at = watch.account.seen_at
         try:
             alive = not watch.dead or await self._revived(watch, looks, fence)
             if alive:
@@ -151,7 +152,10 @@ class GoogleWatcher:
             self._failed(watch, error, waiting=bool(looks))
         else:
             if alive:
-                watch.failures, watch.warned = 0, ""
+                watch.failures = 0
+                if watch.warned and watch.account.seen_at > seen_at:
+                    watch.warned = ""
+                    log.info("Google answers again", account=watch.account.key)
         watch.answered.clear()
         if key in self._watches:
             self._mailboxes.wake(key, watch.next_poll)
