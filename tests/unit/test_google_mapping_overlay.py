@@ -283,3 +283,12 @@ def test_an_update_keeps_everything_foreign(wanted: Any) -> None:
     assert RAW["clientData"][0] in merged["clientData"]
     assert RAW["clientData"][2] in merged["clientData"]
     assert RAW["memberships"][0] in merged["memberships"]
+
+
+@pytest.mark.parametrize(
+    ("etag", "person", "source"), [("#ab", None, "#ab"), ("%cd", "%cd", None), ("17", "17", "17")]
+)
+def test_each_etag_goes_where_its_kind_is_taken(etag: str, person: str | None, source: str | None) -> None:
+    config = MappingConfig("US", "acme")
+    body = build_update({}, etag, "people/c1", "1", {"given": "Ada"}, config=config).body
+    assert (body.get("etag"), body["metadata"]["sources"][0].get("etag")) == (person, source)
