@@ -109,6 +109,16 @@ class Reading:
         while True:
             page = await self.api.list_page(sync_token=cursor.sync_token, page_token=page_token, cls=Class.CHANGE)
             await self._alive()
+            if page.unreadable:
+                # What changed there would be lost with the token; a listing at least counts them.
+                reason = next(iter(page.unreadable.values()))
+                log.warning(
+                    "some changes cannot be read: everybody is listed",
+                    account=self.account.key,
+                    people=len(page.unreadable),
+                    reason=reason,
+                )
+                raise TokenExpired(reason)
             if page.people or page.tombstones:
                 # Read after the page: a label that the page shows may be a second old.
                 await self.load_filters()
