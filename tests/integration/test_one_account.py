@@ -1,4 +1,4 @@
-"""One employee, one Google account, two filters that share contacts: what the demo's separate accounts do not show."""
+"""One employee, one Google account, two filters that share contacts, which the demo does not show."""
 
 from __future__ import annotations
 
@@ -46,8 +46,7 @@ class Account:
         dump = await self.world.look("google", "dump", account=EMAIL)
         names = {group["resourceName"]: group["name"] for group in dump["groups"]}
         person = (await self.people()).get(self.contacts[name])
-        ours = {names[label] for label in person.labels if label in names} if person is not None else set()
-        return ours
+        return {names[label] for label in person.labels if label in names} if person is not None else set()
 
     async def contact(self, name: str) -> dict[str, Any]:
         dump = await self.world.look("planfix", "dump")
