@@ -28,7 +28,10 @@ from contactsync_contracts.messages import Class, LookGoogle
 
 SERVICE = "google-watcher"
 FULL_LISTING_S = 86400.0
-RETRY_MAX_S = 300.0
+RETRY_MAX_S = 60.0
+ASKED_FULL_S = 3600.0
+"""A sync that somebody asks for reads changes only, since first pages of listings have a small quota of their own; but
+a delta may have silently lost its end, so that after an hour it is a whole listing all the same."""
 
 _URGENCY = {Class.HUMAN: 0, Class.CHANGE: 1, Class.BACKGROUND: 2}
 
@@ -200,7 +203,8 @@ class GoogleWatcher:
                     assert_never(asked.what)
         except Rejected as error:
             # It would be refused for ever: keep it where it can be seen instead of in front of all others.
-            await dead_letter(self._bus, SERVICE, asked.filter_id, look.delivery, error.reason)
+            token = subjects.token(asked.filter_id)
+            await dead_letter(self._bus, SERVICE, token, look.delivery, error.reason)
 
     async def _read(
         self,
@@ -223,7 +227,7 @@ class GoogleWatcher:
             account.cursor,
             now=now,
             parameters=self._parameters,
-            full_s=self._full_s,
+            full_s=min(self._full_s, ASKED_FULL_S) if changes_asked else self._full_s,
             indexed=account.index.complete and not account.catching_up,
             due=due,
             listing_asked=bool(listings) or (watch.listing_wanted and due),

@@ -66,6 +66,6 @@ def pause_s(remaining: int, reset_s: float) -> float:
     return reset_s / spare if spare > 0 else max(reset_s, 1.0)
 
 
-def retry_s(failures: int, asked_s: float = 0.0, max_s: float = 300.0) -> float:
+def retry_s(failures: int, asked_s: float = 0.0, max_s: float = 60.0) -> float:
     """A growing pause, never shorter than the vendor asked for."""
     return max(asked_s, min(2.0 ** min(failures - 1, 16), max_s))
