@@ -30,8 +30,8 @@ SERVICE = "google-watcher"
 FULL_LISTING_S = 86400.0
 RETRY_MAX_S = 60.0
 ASKED_FULL_S = 3600.0
-"""A sync that somebody asks for reads changes only, since first pages of listings have a small quota of their own; but
-a delta may have silently lost its end, so that after an hour it is a whole listing all the same."""
+"""A sync that somebody asks for reads changes only, since first pages of listings have a small quota of their own.
+But a delta may have silently lost its end, so that after an hour it is a whole listing all the same."""
 
 _URGENCY = {Class.HUMAN: 0, Class.CHANGE: 1, Class.BACKGROUND: 2}
 
