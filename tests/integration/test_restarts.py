@@ -98,7 +98,7 @@ def test_quiet_polls_are_one_request_each_and_write_nothing_and_a_signal_ends_th
         assert elapsed_s >= 9, "polls are a second apart"
         assert google["requests"]["people.connections.list"] <= elapsed_s + 2
         assert (google["mutations"], planfix["writes"]) == (0, 0)
-        assert state(site) == stored
+        assert state(site) <= stored, "markers of what was deleted may go, nothing may come"
         began = time.monotonic()
         assert site.end("up") == 0
         assert time.monotonic() - began < LEAVE_S
