@@ -22,8 +22,9 @@ from contactsync.reconciler.core.link import (
     link_from_json,
     link_to_json,
 )
-from contactsync.reconciler.core.machine import Command, Event, Machine, Step
+from contactsync.reconciler.core.machine import Command, Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync.reconciler.core.step import Step
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import (
     ArrivalMatches,

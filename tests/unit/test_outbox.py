@@ -7,9 +7,9 @@ from dataclasses import replace
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.link import Link, Pending
-from contactsync.reconciler.core.machine import Begun, Step, Wishes
 from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync.reconciler.core.step import Begun, Step, Wishes
 from contactsync_contracts import subjects
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import (

@@ -1,6 +1,6 @@
 """A lost label: did a human take out single people, or is it the label itself, or most of it (semantics 2.4)?
 
-Then nobody is dismissed: the filter is frozen until a human says `resume`, which restores. `machine.py` asks here
+Then nobody is dismissed: the filter is frozen until a human says `resume`, which restores. `labelling.py` asks here
 when the label was looked up.
 """
 

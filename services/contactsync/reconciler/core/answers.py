@@ -1,0 +1,99 @@
+"""What the writer made of mutations: of links, of arrivals and of the label.
+
+Called by `machine.py`; `settle.py` says what an answer makes of a link, `labelling.py` of the label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contactsync.reconciler.core import arrivals as arriving
+from contactsync.reconciler.core import labelling, runs, settle
+from contactsync.reconciler.core.draft import Draft
+from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.plan import merge_rules
+from contactsync_contracts.messages import ContactHeldBack, Handover, Outcome, Settled, SettledItem
+
+
+def settled(draft: Draft, event: Settled, now: float) -> None:
+    if event.label is not None:
+        labelling.label_settled(draft, event.label, now)
+    for item in event.items:
+        if item.arrival is not None:
+            _arrival_settled(draft, item, event.answered_at, now)
+        elif item.contact is not None:
+            _link_settled(draft, item, event.answered_at, now)
+    for handover in event.handovers:
+        _handover(draft, handover)
+
+
+def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: float) -> None:
+    link = draft.links.get(item.contact or 0)
+    if link is None or link.pending is None or link.pending.mutation_id != item.mutation_id:
+        return
+    pending = link.pending
+    rules = merge_rules(link, draft.rules)
+    after = settle.settled(link, item, rules, answered_at, draft.filter.label, now)
+    if item.outcome is Outcome.DONE:
+        _count(draft, link, item)
+        if pending.op == "update" and pending.target:
+            draft.carried_s.append((pending.side, max(0.0, now - pending.at)))
+    elif item.outcome is Outcome.GONE and pending.side is Side.PLANFIX and (link.member or link.kept):
+        draft.confirm([link.contact], [], now)
+    if after is not None and after.hold is not None and link.hold is None:
+        draft.events.append(
+            ContactHeldBack(
+                filter_id=draft.filter.filter_id,
+                at=now,
+                contact=link.contact,
+                state=after.hold.state,
+                reason=after.hold.reason,
+            )
+        )
+    draft.put_or_drop(link.contact, after)
+
+
+def _count(draft: Draft, link: Link, item: SettledItem) -> None:
+    pending = link.pending
+    if pending is None:
+        return
+    operation = {"ensure": "created", "remove": "removed", "adopt": "linked"}.get(pending.op, "updated")
+    figure = "updated" if operation == "linked" else operation
+    draft.record = runs.counted(draft.filter, **{figure: 1})
+    draft.note(pending.side.value, operation, link.contact)
+    if pending.op in ("update", "adopt") and pending.target:
+        side = pending.side.value
+        change = {name: [_plain(pending.before.get(name)), _plain(value)] for name, value in pending.target.items()}
+        draft.remember(link.contact, pending.revision, {"side": side, "fields": change})
+
+
+def _arrival_settled(draft: Draft, item: SettledItem, answered_at: float, now: float) -> None:
+    arrival = draft.arrivals.get(item.arrival or "")
+    if arrival is None or arrival.mutation_id != item.mutation_id:
+        return
+    result = arriving.created(arrival, item, answered_at, now)
+    if isinstance(result, Arrival):
+        draft.put_arrival(result)
+        return
+    draft.drop_arrival(arrival.source_id)
+    draft.note("planfix", "created", result.contact)
+    draft.record = runs.counted(draft.filter, created=1)
+    draft.put(replace(result, revision=draft.filter.revisions))
+
+
+def _handover(draft: Draft, handover: Handover) -> None:
+    link = draft.links.get(handover.contact)
+    if link is None:
+        return
+    link = replace(link, merges=True)
+    if handover.base_planfix is not None and handover.base_google is not None:
+        link = replace(link, base_planfix=handover.base_planfix, base_google=handover.base_google)
+    draft.put(link)
+
+
+def _plain(value: object) -> object:
+    """A field's value for the history: a text, or the spellings of its elements."""
+    if isinstance(value, tuple):
+        return [getattr(element, "value", element) for element in value]
+    return value

@@ -1,0 +1,94 @@
+"""What people and services ask of a filter: to be enabled, synced, paused, resumed or set otherwise.
+
+Called by `machine.py`, which keeps them once-only; the runs that they start are ended in `finishing.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contactsync.reconciler.core import freeze, labelling, runs
+from contactsync.reconciler.core.draft import Draft
+from contactsync.reconciler.core.filter import FilterRecord
+from contactsync_contracts.messages import ChangeSettings, Enable, FilterState, PlanfixListed
+
+RECHECK_S = 86_400.0
+
+
+def enable(draft: Draft, event: Enable, now: float) -> None:
+    record = draft.record
+    if record is not None and record.account != event.account:
+        return
+    if record is None:
+        record = FilterRecord(
+            filter_id=event.filter_id,
+            name=event.filter_name,
+            owner=event.owner,
+            account=event.account,
+            google_email=event.google_email,
+            since=now,
+        )
+        record = runs.start(record, event.request_id, now, first=True)
+        if record.run is not None:
+            draft.events.append(runs.started(record, record.run))
+    draft.record = replace(record, paused=False, google_email=event.google_email)
+    if record.problem in (FilterState.RECONNECT_NEEDED, FilterState.FILTER_GONE):
+        draft.record = replace(freeze.cleared(draft.record), account_at=max(record.account_at, now))
+    if draft.record.phase == "label":
+        labelling.ask_label(draft, "ensure")
+    else:
+        draft.wishes.google_listing = ""
+    draft.requests.append(event.request_id)
+
+
+def change_settings(draft: Draft, event: ChangeSettings, now: float) -> None:
+    if event.two_way is not None and draft.record is not None and event.two_way != draft.record.two_way:
+        since = now if event.two_way else draft.record.two_way_since
+        draft.amend(two_way=event.two_way, two_way_since=since)
+        draft.touched_arrivals.update(draft.arrivals.source_ids)
+    if event.new_contact is not None:
+        draft.amend(new_contact=event.new_contact.model_dump(mode="json", exclude_unset=True))
+
+
+def resume(draft: Draft, now: float) -> None:
+    """A filter that is both paused and frozen shows what it is frozen for first."""
+    record = draft.filter
+    if record.paused:
+        draft.amend(paused=False)
+    elif record.frozen and record.label_gone:
+        labelling.ask_label(draft, "ensure")
+    elif record.frozen:
+        draft.record = freeze.thaw(record, now)
+
+
+def sync(draft: Draft, request_id: str, now: float) -> None:
+    record = draft.filter
+    if record.run is not None:
+        draft.record = replace(record, waiting=(*record.waiting, request_id))
+        return
+    start_run(draft, request_id, now)
+
+
+def start_run(draft: Draft, request_id: str, now: float) -> None:
+    draft.record = runs.start(draft.filter, request_id, now)
+    run = draft.record.run
+    assert run is not None
+    draft.events.append(runs.started(draft.record, run))
+    draft.wishes.planfix_listing = draft.wishes.google_changes = run.run_id
+
+
+def recheck(draft: Draft, now: float) -> None:
+    """The right to edit may have been given since: the next edit in Google is tried again, with the writer's
+    check. Nothing is written for that alone."""
+    draft.amend(rechecked_at=now)
+    for link in list(draft.links.values()):
+        if link is not None and link.read_only:
+            draft.put(replace(link, read_only=False))
+
+
+def recheck_due(draft: Draft, event: PlanfixListed) -> bool:
+    return event.last and draft.record is not None and event.began_at - draft.record.rechecked_at >= RECHECK_S
+
+
+def read_only(draft: Draft) -> set[int]:
+    return {entry.contact for entry in draft.index if entry.read_only}

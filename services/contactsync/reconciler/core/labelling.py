@@ -1,0 +1,86 @@
+"""The filter's label and the account that it is in: asked for, answered, looked at, lost.
+
+Called by `machine.py` and, for the label's mutation, by `commands.py` and `answers.py`; what a lost label means is
+`freeze.py`'s to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from contactsync.reconciler.core import freeze
+from contactsync.reconciler.core.draft import Draft
+from contactsync.reconciler.core.index import Entry
+from contactsync_contracts.messages import AccountObserved, FilterState, LabelObserved, LabelSettled, Outcome
+
+
+def ask_label(draft: Draft, op: str) -> None:
+    record = draft.filter
+    revision = record.label_revision + 1
+    draft.amend(label_revision=revision, label_pending=f"{record.filter_id}.label.{revision}", label_op=op)
+    draft.wishes.ensure_label = True
+
+
+def label_settled(draft: Draft, answer: LabelSettled, now: float) -> None:
+    record = draft.filter
+    if answer.mutation_id != record.label_pending:
+        return
+    draft.amend(label_pending="")
+    if answer.outcome is not Outcome.DONE:
+        reason = answer.reason or "Google Contacts does not take the label."
+        draft.record = freeze.freeze(draft.filter, reason, label_gone=True)
+        return
+    draft.amend(label=answer.label, label_name=answer.name)
+    if record.label and answer.label != record.label:
+        draft.amend(relabel_after=0, restored_at=now)
+    if record.frozen and record.label_gone:
+        draft.record = freeze.thaw(draft.filter, now)
+    if record.phase == "label":
+        draft.amend(phase="google")
+        draft.wishes.google_listing = record.run.run_id if record.run else ""
+
+
+def label_observed(draft: Draft, event: LabelObserved) -> None:
+    if event.label != draft.filter.label:
+        return
+    asked = [
+        link
+        for link in draft.links.values()
+        if link is not None and link.asked == "label" and link.asked_at <= event.seen_at
+    ]
+    if not event.exists:
+        draft.record = freeze.freeze(draft.filter, freeze.DELETED, label_gone=True)
+    elif not draft.filter.frozen and (lost := freeze.lost_most(_entries(draft), event)):
+        draft.record = freeze.freeze(draft.filter, freeze.unlabelled(lost), label_gone=False)
+    if draft.filter.frozen:
+        for link in asked:
+            draft.put(replace(link, asked="", due=True))
+        return
+    for link in asked:
+        if link.labelled:
+            draft.put(replace(link, asked=""))
+            continue
+        draft.note("google", "dismissed", link.contact)
+        reason = "The label was taken off this person in Google Contacts."
+        draft.put(replace(link, asked="", dismissed=reason))
+
+
+def account_observed(draft: Draft, event: AccountObserved) -> None:
+    if event.seen_at < draft.filter.account_at:
+        return
+    draft.amend(account_at=event.seen_at)
+    record = draft.filter
+    if not event.connected:
+        draft.amend(problem=FilterState.RECONNECT_NEEDED.value, problem_reason=event.reason)
+    elif record.problem == FilterState.RECONNECT_NEEDED.value:
+        draft.record = freeze.cleared(record)
+        if record.phase == "google":
+            draft.wishes.google_listing = record.run.run_id if record.run else ""
+
+
+def _entries(draft: Draft) -> Iterator[Entry]:
+    """All links in brief, those of this step as they now are."""
+    for entry in draft.index:
+        link = draft.links.get(entry.contact)
+        yield entry if link is None else Entry(link)

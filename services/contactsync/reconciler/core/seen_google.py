@@ -1,0 +1,149 @@
+"""What Google shows: people as they are now, people who are gone, and the end of a listing.
+
+Called by `machine.py`; people who are no contact's go to `joining.py`, and what is seen of a partner is ordered by
+`observe.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contactsync.hashing import content_hash
+from contactsync.reconciler.core import joining, observe, runs, settle
+from contactsync.reconciler.core.draft import Draft
+from contactsync.reconciler.core.link import Link
+from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.step import BY_NAME
+from contactsync_contracts.messages import ContactState, GoogleGone, GoogleListed, GoogleObserved, GooglePerson
+
+PEOPLE_MAX = 25_000 - 100
+"""Google takes 25,000 people an account; 100 places are left to the human."""
+
+
+def owners(draft: Draft, person: GooglePerson) -> set[int]:
+    names = (person.resource, *person.previous)
+    found = {c for name in names if (c := draft.index.owner_of(name)) is not None}
+    return found | {s.contact for s in person.stamps if draft.index.get(s.contact) is not None}
+
+
+def quiet(draft: Draft, contact: int, person: GooglePerson) -> bool:
+    entry = draft.index.get(contact)
+    return (
+        entry is not None
+        and entry.resource == person.resource
+        and entry.etag == person.etag
+        and (not entry.labelled or draft.filter.label in person.labels)  # a label's end may leave etags alone
+        and entry.asked not in ("person", "label")
+    )
+
+
+def people_observed(draft: Draft, event: GoogleObserved, now: float) -> None:
+    by_name = event.request_id == BY_NAME
+    for person in event.people:
+        owner = _partner_of(draft, person)
+        if owner is None:
+            joining.stranger_seen(draft, person, event.seen_at, by_name=by_name)
+            continue
+        link = draft.links.get(owner)
+        if link is None:
+            continue  # quiet
+        draft.drop_named(person.resource)
+        _person_seen(draft, link, person, event.seen_at, now, by_name=by_name)
+
+
+def people_gone(draft: Draft, event: GoogleGone) -> None:
+    for resource in event.resources:
+        if draft.drop_named(resource):
+            draft.amend(left_at=draft.now)
+        contact = draft.index.owner_of(resource)
+        link = draft.links.get(contact) if contact is not None else None
+        if link is None or contact is None:
+            continue
+        if link.pending is not None and link.pending.side is Side.GOOGLE:
+            continue  # the writer finds out by itself and says so
+        if event.seen_at < link.google_at:
+            draft.wishes.people.add(resource)  # it has been there since
+            continue
+        gone = settle.person_gone(replace(link, asked="" if link.asked in ("person", "label") else link.asked))
+        if gone is not None and gone.dismissed and not link.dismissed:
+            draft.note("google", "dismissed", contact)
+        draft.put_or_drop(contact, gone)
+
+
+def people_listed(draft: Draft, event: GoogleListed, now: float) -> None:
+    present = set(event.resources)
+    for entry in draft.index:
+        resource = entry.resource
+        if not resource or resource in present or not event.low <= resource <= event.high:
+            continue
+        if entry.state.value not in ("dismissed", "merged") and not entry.open:
+            draft.wishes.people.add(resource)
+    for resource in draft.arrivals.resources:
+        if resource not in present and event.low <= resource <= event.high:
+            draft.wishes.people.add(resource)
+    if not event.last:
+        return
+    draft.amend(people_total=event.people_total, google_seen_at=event.began_at)
+    if draft.filter.phase == "google":
+        draft.amend(phase="planfix")
+        draft.wishes.planfix_listing = draft.filter.run.run_id if draft.filter.run else ""
+    draft.record = runs.answered(draft.filter, "google", event.request_id)
+    if event.people_total < PEOPLE_MAX:
+        for link in list(draft.links.values()):
+            if link is not None and link.hold is not None and link.hold.reason == settle.ACCOUNT_FULL:
+                draft.put(replace(link, hold=None))
+
+
+def _partner_of(draft: Draft, person: GooglePerson) -> int | None:
+    """The contact that this person is the partner of. A stamp joins a link that has no person yet; it never moves
+    a link to a person that is another contact's (2.2)."""
+    owner = draft.index.owner_of(person.resource)
+    if owner is not None:
+        _follow_merge(draft, owner, person)
+        return owner
+    for name in person.previous:
+        owner = draft.index.owner_of(name)
+        if owner is not None:
+            _follow_merge(draft, owner, person)
+            return owner
+    for stamp in sorted(person.stamps, key=lambda s: s.contact):
+        entry = draft.index.get(stamp.contact)
+        if entry is None or entry.state is ContactState.MERGED:
+            continue
+        again = entry.state is ContactState.DISMISSED and draft.filter.label in person.labels
+        if entry.resource is None or again:
+            return stamp.contact
+    return None
+
+
+def _follow_merge(draft: Draft, owner: int, person: GooglePerson) -> None:
+    """People of two contacts were merged into this one: the other contact's link ends in it."""
+    for name in person.previous:
+        other = draft.index.owner_of(name)
+        link = draft.links.get(other) if other is not None else None
+        if other is not None and other != owner and link is not None:
+            draft.put(settle.merged(link, owner))
+            draft.amend(left_at=draft.now)  # the name that it had is a stranger's now
+
+
+def _person_seen(
+    draft: Draft, link: Link, person: GooglePerson, seen_at: float, now: float, *, by_name: bool
+) -> None:
+    record = draft.filter
+    hash_ = content_hash(person.fields)
+    was_labelled = link.labelled
+    seen = observe.google_seen(link, person, hash_, seen_at, record.label, by_name=by_name)
+    if isinstance(seen, observe.Doubt):
+        if link.asked != "person":
+            draft.wishes.people.add(person.resource)
+        return
+    if seen.labelled and seen.dismissed:
+        seen = replace(seen, dismissed="")
+    removing = link.pending is not None and link.pending.op == "remove"
+    lost_label = was_labelled and not seen.labelled and record.label and link.own is not None
+    if record.restored_at and person.updated_at <= record.restored_at:
+        lost_label = False  # it was lost before everybody was put back
+    if lost_label and seen.member and not removing and not seen.dismissed:
+        seen = replace(seen, asked="label", asked_at=now)
+        draft.wishes.label = True
+    draft.put(seen)

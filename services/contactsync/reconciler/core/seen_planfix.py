@@ -1,0 +1,157 @@
+"""What Planfix shows: contacts, what a filter holds, what is gone, and the filter itself.
+
+Called by `machine.py`; whether an observation tells anything new is `observe.py`'s to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contactsync.hashing import content_hash
+from contactsync.reconciler.core import arrivals as arriving
+from contactsync.reconciler.core import freeze, joining, labelling, observe, runs, settle
+from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
+from contactsync.reconciler.core.link import Hold, Link
+from contactsync_contracts.messages import (
+    ContactHeldBack,
+    ContactState,
+    FilterObserved,
+    FilterState,
+    PlanfixConfirmed,
+    PlanfixListed,
+    PlanfixObserved,
+)
+
+UNPROVEN_MAX = 10
+"""Without a known member, at most so many contacts are asked for one by one."""
+
+
+def quiet(draft: Draft, contact: int, event: PlanfixObserved) -> bool:
+    entry = draft.index.get(contact)
+    if entry is None:
+        return True
+    if entry.asked == "membership" or entry.held or (event.member and not entry.member):
+        return False
+    return _hash_of(draft, event, contact) == entry.planfix_hash
+
+
+def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
+    for contact in event.contacts:
+        number = contact.contact
+        entry = draft.index.get(number)
+        hash_ = _hash_of(draft, event, number)
+        if entry is None and draft.links.get(number) is None:
+            arrival = draft.arrivals.stamped(number)
+            if arrival is not None:
+                joining.join_by_stamp(draft, arrival, contact, event, now)
+            elif event.member and event.seen_at <= draft.filter.left_at:
+                # It may be one that has left since: what it is now decides.
+                draft.wishes.planfix_contacts[number] = 0.0
+            elif event.member:
+                draft.put(
+                    Link(
+                        contact=number,
+                        is_company=contact.is_company,
+                        planfix=contact.fields,
+                        planfix_hash=hash_,
+                        planfix_at=event.seen_at,
+                        member_at=event.seen_at,
+                        revision=draft.filter.revisions,
+                    )
+                )
+            continue
+        link = draft.links.get(number)
+        if link is None:
+            if entry is not None:
+                entry.planfix_at = max(entry.planfix_at, event.seen_at)
+                if event.member:
+                    entry.member_at = max(entry.member_at, event.seen_at)
+                draft.confirming.pop(number, None)
+            continue
+        last_same_at = entry.planfix_at if entry is not None and entry.planfix_hash == link.planfix_hash else 0.0
+        seen = observe.planfix_seen(link, contact, hash_, event.seen_at, event.member, last_same_at)
+        if isinstance(seen, observe.Doubt):
+            draft.wishes.planfix_contacts[number] = seen.not_before
+            continue
+        if event.member and seen.hold is not None and seen.hold.reason == settle.CHECKING:
+            seen = replace(seen, hold=None)
+        draft.put(seen)
+
+
+def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
+    members = set(event.members)
+    missing = sorted(
+        entry.contact
+        for entry in draft.index
+        if entry.member
+        and event.low <= entry.contact <= event.high
+        and entry.contact not in members
+        and entry.planfix_at < event.began_at
+        and now - draft.confirming.get(entry.contact, -ASK_AGAIN_S) >= ASK_AGAIN_S
+    )
+    unproven = not event.members and len(missing) > UNPROVEN_MAX
+    if unproven:
+        draft.events.append(
+            ContactHeldBack(
+                filter_id=draft.filter.filter_id,
+                at=now,
+                contact=None,
+                state=ContactState.HELD_BACK,
+                reason="Planfix answered with an empty list; nothing was removed.",
+            )
+        )
+    elif missing:
+        draft.confirm(missing, [c for c in event.members if draft.index.get(c) is not None], now)
+    if event.last:
+        if draft.filter.phase == "planfix":
+            draft.amend(phase="done")
+            draft.touched_arrivals.update(draft.arrivals.source_ids)
+        draft.record = runs.answered(draft.filter, "planfix", event.request_id)
+        draft.amend(planfix_seen_at=event.began_at)
+
+
+def contacts_confirmed(draft: Draft, event: PlanfixConfirmed) -> None:
+    for contact in (*event.gone, *event.present, *event.undecided):
+        draft.confirming.pop(contact, None)
+    for contact in (*event.gone, *event.undecided):
+        arrival = draft.arrivals.stamped(contact)
+        if arrival is not None:
+            draft.put_arrival(replace(arrival, stage="held", reason=arriving.CONTACT_GONE))
+    for contact in event.gone:
+        link, entry = draft.links.get(contact), draft.index.get(contact)
+        if link is not None and link.kept and link.hold is not None and link.hold.reason == settle.CHECKING:
+            draft.put(replace(link, hold=Hold("held_back", arriving.CONTACT_GONE)))
+        if link is None or not link.member:
+            continue
+        if max(link.member_at, entry.member_at if entry is not None else 0.0) < event.seen_at:
+            draft.put(replace(link, member=False, member_at=event.seen_at))
+    for contact in event.present:
+        link = draft.links.get(contact)
+        if link is not None and link.hold is not None and link.hold.reason == settle.CHECKING:
+            draft.put(replace(link, hold=None))
+
+
+def filter_observed(draft: Draft, event: FilterObserved) -> None:
+    if event.seen_at < draft.filter.filter_at:
+        return
+    draft.amend(filter_at=event.seen_at)
+    record = draft.filter
+    if event.problem is not None:
+        draft.amend(problem=event.problem.value, problem_reason=event.detail)
+        return
+    if event.owner is not None and event.owner != record.owner:
+        draft.amend(problem=FilterState.OWNER_GONE.value, problem_reason="The list has another owner in Planfix now.")
+        return
+    if record.problem in ("plan_needed", "filter_gone", "owner_gone"):
+        draft.record = freeze.cleared(record)
+    if event.name and event.name != record.name:
+        draft.amend(name=event.name)
+        if record.label:
+            labelling.ask_label(draft, "rename")
+
+
+def _hash_of(draft: Draft, event: PlanfixObserved, contact: int) -> int:
+    if draft.hashed is not event:
+        draft.hashed = event
+        draft.hashes = {c.contact: content_hash(c.fields) for c in event.contacts}
+    return draft.hashes[contact]
