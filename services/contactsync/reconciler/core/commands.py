@@ -75,6 +75,7 @@ def start_run(draft: Draft, request_id: str, now: float) -> None:
     assert run is not None
     draft.events.append(runs.started(draft.record, run))
     draft.wishes.planfix_listing = draft.wishes.google_changes = run.run_id
+    draft.wishes.filter = True
 
 
 def recheck(draft: Draft, now: float) -> None:

@@ -157,6 +157,7 @@ def _busy(draft: Draft) -> bool:
     return (
         record.phase != "done"
         or bool(run and run.waits)
+        or bool(record.label_pending)
         or bool(draft.index.open)
         or (record.active and bool(draft.index.due))
         or bool(draft.confirming)

@@ -189,6 +189,9 @@ class Outbox:
         again = dict(wishes.planfix_contacts)
         again.update({b.link.contact: 0.0 for b in step.begun if b.ask and b.link.asked == "membership"})
         matching = [_person_query(a) for a in step.begun_arrivals if a.stage == "matching"]
+        if wishes.filter:
+            # First, so that a new name is on its way before the listing's end ends the run.
+            yield self._look_planfix(record, what="filter")
         if wishes.planfix_listing is not None:
             yield self._look_planfix(record, what="listing", request_id=wishes.planfix_listing)
         for numbers in _parts(sorted(again), CONTACTS_MAX // 2):

@@ -27,6 +27,7 @@ class Wishes:
     google_listing: str | None = None
     google_changes: str | None = None
     ensure_label: bool = False
+    filter: bool = False
 
     def join(self, later: Wishes) -> None:
         self.planfix_contacts |= later.planfix_contacts
@@ -35,6 +36,7 @@ class Wishes:
         self.people |= later.people
         self.label |= later.label
         self.ensure_label |= later.ensure_label
+        self.filter |= later.filter
         if later.planfix_listing is not None:
             self.planfix_listing = later.planfix_listing
         if later.google_changes is not None:
