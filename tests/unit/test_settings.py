@@ -51,6 +51,7 @@ def test_an_unknown_variable_stops_with_the_nearest_name() -> None:
         ("POLL_GOOGLE_SECONDS", "0"),
         ("GOOGLE_ALLOWED_DOMAINS", "acme"),
         ("FIRST_SYNC", "later"),
+        ("FIRST_SYNC", "approve"),
         ("HTTP_BIND", "8080"),
         ("SECRET_KEYS", "short"),
         ("NEW_CONTACT_FIELDS", "[1]"),

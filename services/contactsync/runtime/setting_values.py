@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -129,6 +129,13 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _no_approval_yet(value: str) -> str:
+    # Taking it silently for "auto" would write what somebody wanted to see first.
+    if value == "approve":
+        raise ValueError("this release cannot wait for an approval yet; take auto, or do not activate filters")
+    return value
+
+
 def split_bind(value: str) -> tuple[str, int]:
     """`host:port`, `[v6]:port` or `:port` (all addresses). Raises ValueError."""
     host, colon, port = value.rpartition(":")
@@ -147,6 +154,7 @@ def is_loopback(host: str) -> bool:
 
 
 HttpUrl = Annotated[str, _url("http", "https")]
+FirstSync = Annotated[Literal["auto", "approve"], AfterValidator(_no_approval_yet), BeforeValidator(_lower)]
 HttpRoot = Annotated[str, _url("http", "https"), AfterValidator(_with_slash)]
 NatsUrls = Annotated[str, AfterValidator(_nats_url)]
 Zone = Annotated[str, AfterValidator(_zone)]

@@ -31,6 +31,7 @@ from contactsync.runtime.setting_values import (
     FieldNames,
     FieldValues,
     Finite,
+    FirstSync,
     HttpRoot,
     HttpUrl,
     Lower,
@@ -129,7 +130,7 @@ class Settings(BaseSettings):
         Field(examples=["acme.com,acme.org"]),
     ] = ()
 
-    first_sync: Annotated[Literal["auto", "approve"], Lower, Field(examples=["auto"])] = "auto"
+    first_sync: Annotated[FirstSync, Field(examples=["auto"])] = "auto"
     public_url: Annotated[HttpRoot, Field(examples=["http://127.0.0.1:8080/"])] = "http://127.0.0.1:8080/"
     http_bind: Annotated[Bind | None, Field(examples=["0.0.0.0:8080"])] = None
     secret_keys: Annotated[
