@@ -1,6 +1,6 @@
 """The arrivals of one filter in memory, by person, by resource name and by the contact that their stamp names.
 
-`arrivals.py` decides about each; `machine.py` keeps them here.
+`arrivals.py` decides about each; the machine's draft keeps them here.
 """
 
 from __future__ import annotations

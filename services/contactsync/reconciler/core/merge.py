@@ -5,7 +5,7 @@ cannot hold, reformats or refuses is thus simply a difference between the two ba
 then. A change is a value that is not its own side's base.
 
 `merge` says what each side is to be given; `advance` says what the bases are once a write has been answered.
-`machine.py` calls both; nothing here knows links, filters or vendors.
+`plan.py` calls the one and `settle.py` the other; nothing here knows links, filters or vendors.
 """
 
 from __future__ import annotations
