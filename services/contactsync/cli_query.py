@@ -67,21 +67,7 @@ def status(filter_id: str | None, json_: bool) -> None:
         print_json(found)
         return
     listed = found if filter_id is None else [found]
-    show(
-        (
-            "filter",
-            "name",
-            "state",
-            "direction",
-            "account",
-            "in sync",
-            "pending",
-            "held back",
-            "dismissed",
-            "last sync",
-        ),
-        [_status_row(one) for one in listed],
-    )
+    show(STATUS_COLUMNS, [_status_row(one) for one in listed])
     for one in listed:
         if one.get("reason"):
             click.echo(f"{one['filter_id']}: {one['reason']}")
@@ -106,7 +92,11 @@ def contacts(filter_id: str, state: str | None, json_: bool) -> None:
     if json_:
         print_json(found)
         return
-    rows = [(str(one["contact"] or "new"), one["state"], one.get("reason") or "") for one in found]
+    # A contact in sync may have values that one side cannot hold: why they differ is said, too.
+    rows = [
+        (str(one["contact"] or "new"), one["state"], one.get("reason") or "; ".join(one.get("notes") or ()))
+        for one in found
+    ]
     show(("contact", "state", "reason"), rows)
 
 
