@@ -76,14 +76,33 @@ class Enable(Model):
     relink: bool = False
 
 
+class Limit(Model):
+    """How many actions of one kind a day are carried out without asking: the larger of `least` and `percent` of the
+    filter's links (2-semantics 2.5)."""
+
+    least: Annotated[int, Field(ge=0)]
+    percent: Annotated[float, Field(ge=0, le=1000)]
+
+
+class Breakers(Model):
+    """remove: deletes and unlinks in Google; update: rewrites on either side after the first sync; create: contacts
+    created in Planfix. Only those that are given change."""
+
+    remove: Limit | None = None
+    update: Limit | None = None
+    create: Limit | None = None
+
+
 class ChangeSettings(Model):
-    """Only the settings that are given change."""
+    """Only the settings that are given change. conflict: who wins where both sides changed a value."""
 
     command: Literal["settings"] = "settings"
     request_id: str
     filter_id: FilterToken
     two_way: bool | None = None
     new_contact: NewContactDefaults | None = None
+    breakers: Breakers | None = None
+    conflict: Literal["newest", "planfix", "google"] | None = None
 
 
 class Pause(Model):
@@ -98,7 +117,68 @@ class Resume(Model):
     filter_id: FilterToken
 
 
-Command = Annotated[Enable | ChangeSettings | Pause | Resume, Field(discriminator="command")]
+class Approve(Model):
+    """Carry out exactly the frozen plan with this hash, as far as its actions are still wanted."""
+
+    command: Literal["approve"] = "approve"
+    request_id: str
+    filter_id: FilterToken
+    hash: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Decide(Model):
+    """Settle a possible duplicate, and remember it. ``contact`` names a Planfix contact, ``person`` a person of
+    Google Contacts by resource name. ``same``: they are one (both are named); ``separate``: the contact is none of its
+    candidates; ``new``: likewise; with neither named: all that wait are new."""
+
+    command: Literal["decide"] = "decide"
+    request_id: str
+    filter_id: FilterToken
+    decision: Literal["same", "separate", "new"]
+    contact: ContactNumber | None = None
+    person: str | None = None
+
+
+class Restore(Model):
+    """End the dismissal of this contact, or of all: they come back to Google. A refused one is tried again."""
+
+    command: Literal["restore"] = "restore"
+    request_id: str
+    filter_id: FilterToken
+    contact: ContactNumber | None = None
+
+
+class Rebuild(Model):
+    """Find every link again by the stamps in Google, as after a loss of state."""
+
+    command: Literal["rebuild"] = "rebuild"
+    request_id: str
+    filter_id: FilterToken
+
+
+class Undo(Model):
+    """Take back one entry of the history (``<contact>.<entry>``), or everything that a run did."""
+
+    command: Literal["undo"] = "undo"
+    request_id: str
+    filter_id: FilterToken
+    entry: str | None = None
+    run: str | None = None
+
+
+class Disconnect(Model):
+    """Stop for good and forget the filter; ``remove_contacts``: people that we created leave Google first."""
+
+    command: Literal["disconnect"] = "disconnect"
+    request_id: str
+    filter_id: FilterToken
+    remove_contacts: bool = False
+
+
+Command = Annotated[
+    Enable | ChangeSettings | Pause | Resume | Approve | Decide | Restore | Rebuild | Undo | Disconnect,
+    Field(discriminator="command"),
+]
 
 
 # --- looks: what an actor wants to see --------------------------------------------------------------------
@@ -603,6 +683,12 @@ MESSAGES: dict[str, type[Model]] = {
         ChangeSettings,
         Pause,
         Resume,
+        Approve,
+        Decide,
+        Restore,
+        Rebuild,
+        Undo,
+        Disconnect,
         LookGoogle,
         LookPlanfix,
         PlanfixObserved,

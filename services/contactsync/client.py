@@ -20,8 +20,8 @@ from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     MESSAGES,
     ChangeSettings,
+    Command,
     Model,
-    NewContactDefaults,
     Pause,
     Resume,
     SyncFinished,
@@ -114,27 +114,12 @@ class Client:
                         pass
         raise NotReachable("the events ended")
 
-    async def change(
-        self, filter_id: str, *, two_way: bool | None = None, new_contact: NewContactDefaults | None = None
-    ) -> Json:
-        """Change settings; the status that shows it."""
-        await self.status(filter_id)
-        command = ChangeSettings(
-            request_id=uuid.uuid4().hex, filter_id=filter_id, two_way=two_way, new_contact=new_contact
-        )
-        wanted = None if new_contact is None else new_contact.model_dump(mode="json", exclude_unset=True)
-
-        def shown(status: Json) -> bool:
-            return (two_way is None or status["two_way"] == two_way) and (
-                wanted is None or status["new_contact"] == wanted
-            )
-
-        return await self._command(command, filter_id, command.request_id, shown)
+    async def change(self, filter_id: str, **settings: Any) -> Json:
+        """Change these of `ChangeSettings`; the status afterwards."""
+        return await self.command(ChangeSettings(request_id=uuid.uuid4().hex, filter_id=filter_id, **settings))
 
     async def pause(self, filter_id: str) -> Json:
-        await self.status(filter_id)
-        command = Pause(request_id=uuid.uuid4().hex, filter_id=filter_id)
-        return await self._command(command, filter_id, command.request_id, lambda now: now["state"] == "paused")
+        return await self.command(Pause(request_id=uuid.uuid4().hex, filter_id=filter_id))
 
     async def resume(self, filter_id: str) -> Json:
         """Go on with a paused or frozen filter; the status that shows it."""
@@ -144,12 +129,19 @@ class Client:
         def shown(status: Json) -> bool:
             return before not in ("paused", "frozen") or status["state"] != before
 
-        return await self._command(command, filter_id, command.request_id, shown)
+        return await self.command(command, shown)
 
-    async def _command(self, command: Model, filter_id: str, request_id: str, shown: Callable[[Json], bool]) -> Json:
+    async def command(self, command: Command, shown: Callable[[Json], bool] = lambda status: True) -> Json:
+        """Give a command and wait until it was carried out; the first status that is `shown`. Raises Declined where
+        it cannot be."""
+        filter_id, request_id = command.filter_id, command.request_id
+        await self.status(filter_id)  # says so when there is no such filter
         await self._publish(command, filter_id, "command", request_id)
         for _ in range(round(COMMAND_WAIT_S / LOOK_EVERY_S)):
-            if shown(status := await self.status(filter_id)):
+            outcome = await self._ask("request", {"filter_id": filter_id, "request_id": request_id})
+            if outcome["refused"]:
+                raise Declined(outcome["refused"])
+            if outcome["done"] and shown(status := await self.status(filter_id)):
                 return status
             await anyio.sleep(LOOK_EVERY_S)
         raise NotReachable(

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import anyio
@@ -41,6 +41,9 @@ from contactsync.runtime.pacing import DAILY
 from contactsync.runtime.quota import GoogleLimits, PlanfixLimits, Quotas
 from contactsync.runtime.settings import Settings
 from contactsync.runtime.vault import Vault
+
+if TYPE_CHECKING:
+    from contactsync.reconciler.core.policy import Policy
 
 NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "planfix-watcher": ("planfix_url", "planfix_token", "secret_keys"),
@@ -237,12 +240,27 @@ def _lag(parts: Parts, side: str, freshness: Callable[[], Mapping[str, float]]) 
     return measure
 
 
+def policy_of(settings: Settings) -> Policy:
+    from contactsync.reconciler.core.policy import Limits, Policy
+
+    return Policy(
+        conflict=settings.conflict,
+        limits=Limits(settings.breaker_remove, settings.breaker_update, settings.breaker_create),
+        first_sync_waits=settings.first_sync == "approve",
+    )
+
+
 async def run_reconciler(parts: Parts, stop: anyio.Event) -> None:
     from contactsync.reconciler.service import Reconciler
 
     component = _component(parts, RECONCILER)
     service = Reconciler(
-        parts.bus, component, await parts.hasher(), parts.settings.new_contact, metrics=parts.metrics
+        parts.bus,
+        component,
+        await parts.hasher(),
+        parts.settings.new_contact,
+        metrics=parts.metrics,
+        policy=policy_of(parts.settings),
     )
     subscriptions = await service.serve()
     try:

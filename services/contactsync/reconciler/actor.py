@@ -24,6 +24,7 @@ from contactsync.reconciler.core.link import (
 )
 from contactsync.reconciler.core.machine import Command, Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync.runtime.bus import TYPE, Bus, Fence, Message, Put, Refused, Transient
 from contactsync.runtime.ownership import Delivery, dead_letter
@@ -58,7 +59,9 @@ class Actor:
         hasher: Hasher,
         defaults: NewContactDefaults,
         count: Callable[[Step], None] = lambda step: None,
+        policy: Policy | None = None,
     ) -> None:
+        self._policy = policy or Policy()
         self._count = count
         self._bus = bus
         self._token = filter_token
@@ -105,10 +108,10 @@ class Actor:
         record = await self._bus.get(self._key)
         arrivals: list[Arrival] = []
         if record is None:
-            return Machine(None, [], [], self._hasher)
+            return Machine(None, [], [], self._hasher, self._policy)
         async for stored in self._bus.load(f"{self._key}.arrival."):
             arrivals.append(arrival_from_json(orjson.loads(stored.value)))
-        machine = Machine(filter_from_json(orjson.loads(record.value)), [], arrivals, self._hasher)
+        machine = Machine(filter_from_json(orjson.loads(record.value)), [], arrivals, self._hasher, self._policy)
         async for stored in self._bus.load(f"{self._key}.link."):
             machine.know(link_from_json(orjson.loads(stored.value)))  # one by one: 25,000 whole links are 150 MB
         return machine
@@ -227,8 +230,8 @@ class Actor:
             for (contact, name), entry in _united(step.history).items()
         ]
         last = [
-            Put(subjects.request_key(self._filter_id, request), orjson.dumps({"at": now}))
-            for request in step.requests
+            Put(subjects.request_key(self._filter_id, request), orjson.dumps({"at": now, "refused": refused}))
+            for request, refused in step.requests.items()
         ]
         if step.record_changed and step.record is not None:
             last.append(Put(self._key, orjson.dumps(filter_to_json(step.record))))

@@ -13,6 +13,7 @@ from contactsync.reconciler.actor import SERVICE, Actor
 from contactsync.reconciler.core.describe import arrival_status, contact_status, filter_status
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
 from contactsync.reconciler.core.link import arrival_from_json, link_from_json
+from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.measures import Measures
 from contactsync.runtime.bus import Bus, Fence, Refused, Subscription
 from contactsync.runtime.metrics import Metrics
@@ -34,7 +35,9 @@ class Reconciler:
         defaults: NewContactDefaults | None = None,
         now: Callable[[], float] = time.time,
         metrics: Metrics | None = None,
+        policy: Policy | None = None,
     ) -> None:
+        self._policy = policy or Policy()
         self._measures = Measures(metrics or Metrics())
         self._bus = bus
         self._mailboxes = mailboxes
@@ -67,7 +70,7 @@ class Reconciler:
         actor = self._actors.get(key)
         if actor is None:
             actor = self._actors[key] = Actor(
-                self._bus, key, fence, self._hasher, self._defaults, self._measures.count
+                self._bus, key, fence, self._hasher, self._defaults, self._measures.count, self._policy
             )
         again_at = await actor.handle(deliveries, self._now)
         self._mailboxes.wake(key, again_at)
@@ -87,8 +90,13 @@ class Reconciler:
     # ---- questions
 
     async def serve(self) -> list[Subscription]:
-        """Answer `filters`, `status` and `contacts` (read from the state, so any replica can)."""
-        verbs = {"filters": self._filters, "status": self._status, "contacts": self._contacts}
+        """Answer questions about filters (read from the state, so any replica can)."""
+        verbs = {
+            "filters": self._filters,
+            "status": self._status,
+            "contacts": self._contacts,
+            "request": self._request,
+        }
         return [await self._bus.serve("reconciler", subjects.query(verb), answer) for verb, answer in verbs.items()]
 
     async def _filters(self, _subject: str, _data: bytes) -> bytes:
@@ -99,6 +107,14 @@ class Reconciler:
 
     async def _status(self, _subject: str, data: bytes) -> bytes:
         return orjson.dumps(filter_status(await self._record(_asked(data))))
+
+    async def _request(self, _subject: str, data: bytes) -> bytes:
+        """{filter_id, request_id}: what came of a command: {done, refused}; not done while it still waits."""
+        asked = orjson.loads(data)
+        key = subjects.request_key(str(asked.get("filter_id", "")), str(asked.get("request_id", "")))
+        stored = await self._bus.get(key)
+        refused = orjson.loads(stored.value).get("refused", "") if stored is not None else ""
+        return orjson.dumps({"done": stored is not None, "refused": refused})
 
     async def _contacts(self, _subject: str, data: bytes) -> bytes:
         """{filter_id, state?, after?, limit?}: contacts by number, `limit` (at most 1,000) after the number `after`;

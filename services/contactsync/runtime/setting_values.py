@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from contactsync_contracts.messages import Limit
+
 
 def _url(*schemes: str) -> AfterValidator:
     def check(value: str) -> str:
@@ -129,6 +131,16 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _limit(value: object) -> object:
+    """`least,percent`, as in `10,10`."""
+    if not isinstance(value, str):
+        return value
+    least, comma, percent = value.partition(",")
+    if not comma or not least.strip().isdigit() or not re.fullmatch(r"[0-9]+(\.[0-9]+)?", percent.strip()):
+        raise ValueError("must be a number of actions and a percentage, with a comma between")
+    return Limit(least=int(least), percent=float(percent))
+
+
 def _no_approval_yet(value: str) -> str:
     # Taking it silently for "auto" would write what somebody wanted to see first.
     if value == "approve":
@@ -153,6 +165,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+BreakerLimit = Annotated[Limit, BeforeValidator(_limit)]
 HttpUrl = Annotated[str, _url("http", "https")]
 FirstSync = Annotated[Literal["auto", "approve"], AfterValidator(_no_approval_yet), BeforeValidator(_lower)]
 HttpRoot = Annotated[str, _url("http", "https"), AfterValidator(_with_slash)]

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from contactsync.runtime.setting_values import (
     Bind,
+    BreakerLimit,
     Domains,
     FieldNames,
     FieldValues,
@@ -45,7 +46,7 @@ from contactsync.runtime.setting_values import (
     split_bind,
 )
 from contactsync.runtime.variables import PREFIX, VariablesSource, read_variables, variable_of
-from contactsync_contracts.messages import NewContactDefaults
+from contactsync_contracts.messages import Limit, NewContactDefaults
 
 __all__ = ["METRICS_PORTS", "PREFIX", "Settings", "SettingsError", "load_settings", "split_bind"]
 
@@ -156,6 +157,12 @@ class Settings(BaseSettings):
         Field(examples=['{"10": "Contract number"}']),
     ] = {}
     default_region: Annotated[Region, Field(examples=["US"])] = "US"
+
+    conflict: Annotated[Literal["newest", "planfix", "google"], Lower, Field(examples=["newest"])] = "newest"
+    breaker_remove: Annotated[BreakerLimit, Field(examples=["10,10"])] = Limit(least=10, percent=10)
+    breaker_update: Annotated[BreakerLimit, Field(examples=["100,30"])] = Limit(least=100, percent=30)
+    breaker_create: Annotated[BreakerLimit, Field(examples=["100,50"])] = Limit(least=100, percent=50)
+    history_days: Annotated[PositiveInt, Field(examples=["90"])] = 90
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lower, Field(examples=["info"])] = "info"
     log_format: Annotated[Literal["console", "json"] | None, Lower, Field(examples=["json"])] = None

@@ -1,23 +1,45 @@
 """What people and services ask of a filter: to be enabled, synced, paused, resumed or set otherwise.
 
-Called by `machine.py`, which keeps them once-only; the runs that they start are ended in `finishing.py`.
+Called by `machine.py`, which keeps them once-only; the runs that they start are ended in `finishing.py`. A command
+that cannot be carried out says why (`Draft.refuse`), and whoever sent it is told.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 from contactsync.reconciler.core import freeze, labelling, runs
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
-from contactsync_contracts.messages import ChangeSettings, Enable, FilterState, PlanfixListed
+from contactsync_contracts.messages import (
+    Approve,
+    ChangeSettings,
+    Decide,
+    Disconnect,
+    Enable,
+    FilterState,
+    Pause,
+    PlanfixListed,
+    Rebuild,
+    Restore,
+    Resume,
+    SyncRequest,
+    Undo,
+)
 
 RECHECK_S = 86_400.0
+
+Command = (
+    SyncRequest | Enable | ChangeSettings | Pause | Resume | Approve | Decide | Restore | Rebuild | Undo | Disconnect
+)
+"""What people and services ask for: once-only for good, by its `request_id`."""
 
 
 def enable(draft: Draft, event: Enable, now: float) -> None:
     record = draft.record
     if record is not None and record.account != event.account:
+        draft.refuse(event.request_id, "Another Google account is connected to this list.")
         return
     if record is None:
         record = FilterRecord(
@@ -38,7 +60,6 @@ def enable(draft: Draft, event: Enable, now: float) -> None:
         labelling.ask_label(draft, "ensure")
     else:
         draft.wishes.google_listing = ""
-    draft.requests.append(event.request_id)
 
 
 def change_settings(draft: Draft, event: ChangeSettings, now: float) -> None:
@@ -48,6 +69,39 @@ def change_settings(draft: Draft, event: ChangeSettings, now: float) -> None:
         draft.touched_arrivals.update(draft.arrivals.source_ids)
     if event.new_contact is not None:
         draft.amend(new_contact=event.new_contact.model_dump(mode="json", exclude_unset=True))
+    if event.conflict is not None:
+        draft.amend(conflict=event.conflict)
+    if event.breakers is not None:
+        draft.amend(breakers=draft.filter.breakers | event.breakers.model_dump(mode="json", exclude_none=True))
+
+
+def needs(draft: Draft, event: Command) -> set[int]:
+    """Contacts whose links the command looks at."""
+    match event:
+        case SyncRequest():
+            return read_only(draft)
+        case _:
+            return set()
+
+
+def carry_out(draft: Draft, event: Command, now: float) -> None:
+    """One command to a filter that is enabled."""
+    match event:
+        case SyncRequest():
+            recheck(draft, now)
+            sync(draft, event.request_id, now)
+        case Enable():
+            enable(draft, event, now)
+        case ChangeSettings():
+            change_settings(draft, event, now)
+        case Pause():
+            draft.amend(paused=True)
+        case Resume():
+            resume(draft, now)
+        case Approve() | Decide() | Restore() | Rebuild() | Undo() | Disconnect():
+            draft.refuse(event.request_id, "This release cannot do that yet.")
+        case _:
+            assert_never(event)
 
 
 def resume(draft: Draft, now: float) -> None:

@@ -16,6 +16,7 @@ from contactsync.reconciler.core.index import Index
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.plan import FilterRules
+from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Wishes
 from contactsync_contracts.messages import FilterState, Model, PlanfixObserved
 
@@ -39,6 +40,7 @@ class Draft:
     """Contacts that Planfix is being asked about, and since when."""
     shown: FilterState | None
     """The state of the filter as it was last said."""
+    policy: Policy = field(default_factory=Policy)
     now: float = 0.0
 
     links: dict[int, Link | None] = field(default_factory=dict)
@@ -49,7 +51,7 @@ class Draft:
     wishes: Wishes = field(default_factory=Wishes)
     events: list[Model] = field(default_factory=list)
     history: list[tuple[int, int, dict[str, object]]] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
+    requests: dict[str, str] = field(default_factory=dict)
     conflicts: list[Side] = field(default_factory=list)
     carried_s: list[tuple[Side, float]] = field(default_factory=list)
     changed: dict[tuple[str, str], list[int]] = field(default_factory=dict)
@@ -63,7 +65,9 @@ class Draft:
 
     def following(self) -> Draft:
         """The next step's, empty."""
-        return Draft(self.record, self.hasher, self.index, self.arrivals, self.confirming, self.shown, self.now)
+        return Draft(
+            self.record, self.hasher, self.index, self.arrivals, self.confirming, self.shown, self.policy, self.now
+        )
 
     @property
     def filter(self) -> FilterRecord:
@@ -74,11 +78,21 @@ class Draft:
     @property
     def rules(self) -> FilterRules:
         record = self.filter
-        return FilterRules(record.filter_id, record.two_way, record.active, two_way_since=record.two_way_since)
+        return FilterRules(
+            record.filter_id,
+            record.two_way,
+            record.active,
+            conflict=record.conflict or self.policy.conflict,
+            two_way_since=record.two_way_since,
+        )
 
     def amend(self, **changes: object) -> None:
         """Set these of the filter's record."""
         self.record = replace(self.filter, **changes)  # type: ignore[arg-type]
+
+    def refuse(self, request_id: str, reason: str) -> None:
+        """What was asked for is not done; whoever asked is told why."""
+        self.requests[request_id] = reason
 
     def load(self, links: Iterable[Link]) -> None:
         for link in links:

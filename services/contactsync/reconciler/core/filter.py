@@ -35,7 +35,8 @@ class FilterRecord:
     what the latest news of either is from; frozen: why a human has to say `resume` (freeze.py); label_gone: the label
     has to be made sure of first; restored_at: labels lost before are put back; relabel_after: contacts with higher
     numbers are still to be put under a label that was made again; rechecked_at: when contacts that were read-only in
-    Planfix were last given another try; two_way_since: when the filter was last switched to two-way."""
+    Planfix were last given another try; two_way_since: when the filter was last switched to two-way;
+    conflict, breakers: the filter's own settings over the installation's."""
 
     filter_id: str
     name: str
@@ -73,6 +74,8 @@ class FilterRecord:
     relabel_after: int | None = None
     rechecked_at: float = 0.0
     two_way_since: float = 0.0
+    conflict: Literal["", "newest", "planfix", "google"] = ""
+    breakers: dict[str, Any] = field(default_factory=dict)
 
     @property
     def active(self) -> bool:

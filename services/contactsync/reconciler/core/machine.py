@@ -25,14 +25,15 @@ from contactsync.reconciler.core import (
     seen_planfix,
 )
 from contactsync.reconciler.core.arrived import Arrived
+from contactsync.reconciler.core.commands import Command
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import Index
 from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.messages import (
     AccountObserved,
-    ChangeSettings,
     Enable,
     FilterObserved,
     GoogleCandidates,
@@ -41,22 +42,15 @@ from contactsync_contracts.messages import (
     GoogleListed,
     GoogleObserved,
     LabelObserved,
-    Pause,
     PlanfixConfirmed,
     PlanfixListed,
     PlanfixMatched,
     PlanfixObserved,
-    Resume,
     Settled,
-    SyncRequest,
 )
 
 Event = (
-    SyncRequest
-    | Enable
-    | ChangeSettings
-    | Pause
-    | Resume
+    Command
     | PlanfixObserved
     | PlanfixListed
     | PlanfixConfirmed
@@ -72,16 +66,18 @@ Event = (
     | Settled
 )
 
-Command = SyncRequest | Enable | ChangeSettings | Pause | Resume
-"""What people and services ask for: once-only for good, by its `request_id`."""
-
 
 class Machine:
     def __init__(
-        self, record: FilterRecord | None, links: Iterable[Link], arrivals: Iterable[Arrival], hasher: Hasher
+        self,
+        record: FilterRecord | None,
+        links: Iterable[Link],
+        arrivals: Iterable[Arrival],
+        hasher: Hasher,
+        policy: Policy | None = None,
     ) -> None:
         state = record.state if record is not None else None
-        self._draft = Draft(record, hasher, Index(), Arrived(arrivals), {}, state)
+        self._draft = Draft(record, hasher, Index(), Arrived(arrivals), {}, state, policy or Policy())
         self._open_at_start: list[Link] = []
         for link in links:
             self.know(link)
@@ -117,6 +113,8 @@ class Machine:
 
     def _needed(self, event: Event) -> set[int]:
         draft = self._draft
+        if isinstance(event, Command):
+            return commands.needs(draft, event) if draft.record is not None else set()
         match event:
             case PlanfixObserved():
                 return {c.contact for c in event.contacts if not seen_planfix.quiet(draft, c.contact, event)}
@@ -133,8 +131,6 @@ class Machine:
                 return {answer.contact for answer in event.answers}
             case PlanfixConfirmed():
                 return {*event.gone, *event.present}
-            case SyncRequest():
-                return commands.read_only(draft)
             case PlanfixListed() if commands.recheck_due(draft, event):
                 return commands.read_only(draft)
             case LabelObserved():
@@ -194,25 +190,14 @@ class Machine:
         draft.now = now
         if isinstance(event, Command) and event.request_id in self._known_requests:
             return
-        if isinstance(event, Enable):
-            commands.enable(draft, event, now)
-            self._known_requests.update(draft.requests)
-            return
-        if draft.record is None:
+        if draft.record is None and not isinstance(event, Enable):
             return
         if isinstance(event, Command):
             self._known_requests.add(event.request_id)
-            draft.requests.append(event.request_id)
+            draft.requests[event.request_id] = ""
+            commands.carry_out(draft, event, now)
+            return
         match event:
-            case SyncRequest():
-                commands.recheck(draft, now)
-                commands.sync(draft, event.request_id, now)
-            case ChangeSettings():
-                commands.change_settings(draft, event, now)
-            case Pause():
-                draft.amend(paused=True)
-            case Resume():
-                commands.resume(draft, now)
             case PlanfixObserved():
                 seen_planfix.contacts_observed(draft, event, now)
             case PlanfixListed():

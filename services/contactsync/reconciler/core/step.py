@@ -68,7 +68,8 @@ class Step:
     wishes: Wishes
     events: list[Model]
     history: list[tuple[int, int, dict[str, object]]]
-    requests: list[str]
+    requests: dict[str, str]
+    """Requests answered in this step, each with why it was refused (empty: it was not)."""
     conflicts: list[Side] = field(default_factory=list)
     """Who won, of each field or element that both sides had changed."""
     carried_s: list[tuple[Side, float]] = field(default_factory=list)
@@ -92,7 +93,7 @@ class Step:
         self.wishes.join(later.wishes)
         self.events += later.events
         self.history += later.history
-        self.requests += later.requests
+        self.requests |= later.requests
         self.conflicts += later.conflicts
         self.carried_s += later.carried_s
         self.more = later.more
