@@ -128,7 +128,7 @@ class Approve(Model):
 
 class Decide(Model):
     """Settle a possible duplicate, and remember it. ``contact`` names a Planfix contact, ``person`` a person of
-    Google Contacts by resource name. ``same``: they are one (both are named); ``separate``: the contact is none of its
+    Google Contacts by its resource name. ``same``: they are one (both are named); ``separate``: it is none of its
     candidates; ``new``: likewise; with neither named: all that wait are new."""
 
     command: Literal["decide"] = "decide"

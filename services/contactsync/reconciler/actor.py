@@ -13,6 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from contactsync.hashing import Hasher
+from contactsync.reconciler.core.commands import Command
 from contactsync.reconciler.core.filter import filter_from_json, filter_to_json
 from contactsync.reconciler.core.link import (
     Arrival,
@@ -22,7 +23,7 @@ from contactsync.reconciler.core.link import (
     link_from_json,
     link_to_json,
 )
-from contactsync.reconciler.core.machine import Command, Event, Machine
+from contactsync.reconciler.core.machine import Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
