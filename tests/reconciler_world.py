@@ -25,6 +25,7 @@ from contactsync.reconciler.core.link import (
 )
 from contactsync.reconciler.core.machine import Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import (
@@ -49,6 +50,7 @@ from contactsync_contracts.messages import (
     Mutate,
     NewContactDefaults,
     Outcome,
+    Pause,
     PlanfixConfirmed,
     PlanfixContact,
     PlanfixListed,
@@ -106,10 +108,12 @@ class World:
     silent: set[str] = field(default_factory=set)
     now: float = 1000.0
     on_step: Callable[[Step], None] = lambda step: None
+    policy: Policy = field(default_factory=Policy)
 
     def __post_init__(self) -> None:
         self.stored: dict[str, bytes] = {}
-        self.machine = Machine(None, [], [], HASHER)
+        self.machine = Machine(None, [], [], HASHER, self.policy)
+        self.refused: dict[str, str] = {}
         self.epoch = 1
         self.outbox = Outbox(HASHER, NewContactDefaults(), self.epoch)
         self.outgoing: list[Outgoing] = []
@@ -134,7 +138,7 @@ class World:
             elif key.startswith("arrival."):
                 arrivals.append(arrival_from_json(orjson.loads(value)))
         record = filter_from_json(orjson.loads(raw)) if raw else None
-        return Machine(record, links, arrivals, HASHER)
+        return Machine(record, links, arrivals, HASHER, self.policy)
 
     def link(self, contact: int) -> Link | None:
         raw = self.stored.get(f"link.{contact}")
@@ -216,6 +220,7 @@ class World:
         step = machine.finish(self.now)
         self._commit(step)
         self.on_step(step)
+        self.refused |= {request: reason for request, reason in step.requests.items() if reason}
         for request in step.requests:
             self._store(f"request.{request}", {})
         self.events.extend(step.events)
@@ -262,6 +267,10 @@ class World:
     def sync(self) -> None:
         self._serial += 1
         self.run(SyncRequest(request_id=f"sync{self._serial}", filter_id=FILTER))
+
+    def pause(self) -> Pause:
+        self._serial += 1
+        return Pause(request_id=f"pause{self._serial}", filter_id=FILTER)
 
     # ---- people's hands
 
@@ -407,9 +416,16 @@ class World:
             if outside := [c for c in look.contacts if c in self.planfix and c not in self.members]:
                 yield self.saw_planfix(*outside)
         elif look.what == "confirm":
-            gone = tuple(c for c in look.contacts if c not in self.members)
-            present = tuple(c for c in look.contacts if c in self.members)
-            yield PlanfixConfirmed(filter_id=FILTER, seen_at=self.now, gone=gone, present=present)
+            # Without a known member only what is not in Planfix at all has surely left.
+            away = [c for c in look.contacts if c not in self.members]
+            gone = tuple(c for c in away if look.known or c not in self.planfix)
+            yield PlanfixConfirmed(
+                filter_id=FILTER,
+                seen_at=self.now,
+                gone=gone,
+                present=tuple(c for c in look.contacts if c in self.members),
+                undecided=tuple(c for c in away if c not in gone),
+            )
         else:
             answers = []
             for query in look.match:

@@ -46,7 +46,6 @@ MATCH_WAIT_S = 2.0
 RECENT_MAX = 2000
 """Links kept whole in memory, about 5 kB each, the latest stored."""
 HISTORY_TTL_S = 90 * 86_400
-TICK_S = 60.0
 
 
 class Actor:
@@ -97,7 +96,7 @@ class Actor:
             machine.touch(due)
             await self._carry_out(machine.finish(now()), now())
         self._machine = machine
-        return now() + TICK_S if machine.index.open or _is_busy(machine) else None
+        return machine.wake_at(now())
 
     @property
     def machine(self) -> Machine | None:
@@ -251,11 +250,6 @@ def _united(history: Iterable[tuple[int, int, dict[str, object]]]) -> dict[tuple
 
 def _message(item: Outgoing) -> Message:
     return Message(subject=item.subject, data=item.data, msg_id=item.msg_id, type_=type_of(item.message))
-
-
-def _is_busy(machine: Machine) -> bool:
-    waiting = any(arrival.stage == "matching" for arrival in machine.arrivals.values())
-    return waiting or (machine.record is not None and machine.record.run is not None)
 
 
 def _explain(error: ValidationError) -> str:

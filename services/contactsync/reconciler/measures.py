@@ -38,7 +38,7 @@ class Measures:
         frozen: dict[tuple[str, ...], float] = {}
         for record in records:
             states[record.state.value] += 1
-            frozen[(record.filter_id,)] = 1.0 if record.frozen else 0.0
+            frozen[(record.filter_id,)] = bool(record.frozen) + len(record.waiting_plans)
             for state in ContactState:
                 contacts[record.filter_id, state.value] = record.counts.get(state.value, 0)
         self._filters.show({(state,): number for state, number in states.items()})

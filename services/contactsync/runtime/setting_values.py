@@ -141,13 +141,6 @@ def _limit(value: object) -> object:
     return Limit(least=int(least), percent=float(percent))
 
 
-def _no_approval_yet(value: str) -> str:
-    # Taking it silently for "auto" would write what somebody wanted to see first.
-    if value == "approve":
-        raise ValueError("this release cannot wait for an approval yet; take auto, or do not activate filters")
-    return value
-
-
 def split_bind(value: str) -> tuple[str, int]:
     """`host:port`, `[v6]:port` or `:port` (all addresses). Raises ValueError."""
     host, colon, port = value.rpartition(":")
@@ -167,7 +160,7 @@ def is_loopback(host: str) -> bool:
 
 BreakerLimit = Annotated[Limit, BeforeValidator(_limit)]
 HttpUrl = Annotated[str, _url("http", "https")]
-FirstSync = Annotated[Literal["auto", "approve"], AfterValidator(_no_approval_yet), BeforeValidator(_lower)]
+FirstSync = Annotated[Literal["auto", "approve"], BeforeValidator(_lower)]
 HttpRoot = Annotated[str, _url("http", "https"), AfterValidator(_with_slash)]
 NatsUrls = Annotated[str, AfterValidator(_nats_url)]
 Zone = Annotated[str, AfterValidator(_zone)]

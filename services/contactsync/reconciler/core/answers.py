@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import labelling, runs, settle
+from contactsync.reconciler.core import labelling, loops, runs, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
@@ -37,6 +37,8 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
     after = settle.settled(link, item, rules, answered_at, draft.filter.label, now)
     if item.outcome is Outcome.DONE:
         _count(draft, link, item)
+        if after is not None and pending.op == "update" and pending.target:
+            after = loops.written(after, pending.target, now)
         if pending.op == "update" and pending.target:
             draft.carried_s.append((pending.side, max(0.0, now - pending.at)))
     elif item.outcome is Outcome.GONE and pending.side is Side.PLANFIX and (link.member or link.kept):

@@ -88,6 +88,7 @@ def matches(
         mutation_id=f"{filter_id}.{arrival.source_id}.{revision}",
         source=arrival.google,
         asked_at=now,
+        passed=False,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from contactsync.reconciler.core import freeze, labelling, runs
+from contactsync.reconciler.core import freeze, guard, labelling, runs
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync_contracts.messages import (
@@ -49,6 +49,7 @@ def enable(draft: Draft, event: Enable, now: float) -> None:
             account=event.account,
             google_email=event.google_email,
             since=now,
+            first_waits=draft.policy.first_sync_waits,
         )
         record = runs.start(record, event.request_id, now, first=True)
         if record.run is not None:
@@ -97,14 +98,16 @@ def carry_out(draft: Draft, event: Command, now: float) -> None:
         case Pause():
             draft.amend(paused=True)
         case Resume():
-            resume(draft, now)
-        case Approve() | Decide() | Restore() | Rebuild() | Undo() | Disconnect():
+            resume(draft, event.request_id, now)
+        case Approve():
+            guard.approve(draft, event.request_id, event.hash)
+        case Decide() | Restore() | Rebuild() | Undo() | Disconnect():
             draft.refuse(event.request_id, "This release cannot do that yet.")
         case _:
             assert_never(event)
 
 
-def resume(draft: Draft, now: float) -> None:
+def resume(draft: Draft, request_id: str, now: float) -> None:
     """A filter that is both paused and frozen shows what it is frozen for first."""
     record = draft.filter
     if record.paused:
@@ -113,6 +116,8 @@ def resume(draft: Draft, now: float) -> None:
         labelling.ask_label(draft, "ensure")
     elif record.frozen:
         draft.record = freeze.thaw(record, now)
+    elif record.state is FilterState.FROZEN:
+        draft.refuse(request_id, "A plan waits for approval: look at it with `preview`, release it with `approve`.")
 
 
 def sync(draft: Draft, request_id: str, now: float) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from contactsync.reconciler.core.breaker import Plan, would
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import state_of
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.settle import READ_ONLY
 from contactsync_contracts.messages import ContactState
 
+FROZEN = "What would be done with it waits for your approval."
 WRITING = "It is being written."
 LOOKING = "It is being compared."
 WAITING = "It waits for the filter to become active."
@@ -22,18 +24,32 @@ def filter_status(record: FilterRecord) -> dict[str, Any]:
         "filter_id": record.filter_id,
         "name": record.name,
         "state": record.state.value,
-        "reason": record.problem_reason,
+        "reason": record.reason,
         "two_way": record.two_way,
         "google_account": record.google_email,
         "account": record.account,
         "new_contact": record.new_contact,
         "label": record.label_name,
         "contacts": counts,
+        "plans": [plan_status(plan) for plan in record.plans if not plan.approved],
+        "conflict": record.conflict,
+        "breakers": record.breakers,
         "people_in_account": record.people_total,
         "last_sync": record.last_sync,
         "run": None if record.run is None else {"run_id": record.run.run_id, "started_at": record.run.started_at},
         "planfix_seen_at": record.planfix_seen_at,
         "google_seen_at": record.google_seen_at,
+    }
+
+
+def plan_status(plan: Plan) -> dict[str, Any]:
+    """A frozen plan in brief; its hash is empty while it is still being collected."""
+    return {
+        "hash": plan.hash,
+        "kind": plan.kind,
+        "reason": would(plan),
+        "actions": plan.actions,
+        "since": plan.since,
     }
 
 
@@ -65,6 +81,8 @@ def reason_of(link: Link) -> str:
         return link.dismissed
     if link.hold is not None:
         return link.hold.reason
+    if link.frozen is not None:
+        return FROZEN
     if link.pending is not None:
         return WRITING
     if link.asked:

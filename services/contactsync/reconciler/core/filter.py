@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from contactsync.reconciler.core.breaker import Plan, plan_from_json, would
 from contactsync_contracts.messages import FilterState, NewContactDefaults
+
+APPROVE = "Look at it with `preview`, release it with `approve`."
 
 Phase = Literal["label", "google", "planfix", "done"]
 """How far the first sync is: the label is made, the account is listed to its end, then Planfix's pages come."""
@@ -36,7 +39,10 @@ class FilterRecord:
     has to be made sure of first; restored_at: labels lost before are put back; relabel_after: contacts with higher
     numbers are still to be put under a label that was made again; rechecked_at: when contacts that were read-only in
     Planfix were last given another try; two_way_since: when the filter was last switched to two-way;
-    conflict, breakers: the filter's own settings over the installation's."""
+    conflict, breakers: the filter's own settings over the installation's; plans, spent: what waits
+    for an approval, and what needed none (`breaker.py`); first_waits: what the first sync writes waits for one;
+    creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
+    resumed_at: when a human last said that it may go on."""
 
     filter_id: str
     name: str
@@ -76,11 +82,35 @@ class FilterRecord:
     two_way_since: float = 0.0
     conflict: Literal["", "newest", "planfix", "google"] = ""
     breakers: dict[str, Any] = field(default_factory=dict)
+    plans: tuple[Plan, ...] = ()
+    plans_made: int = 0
+    spent: dict[str, list[list[float]]] = field(default_factory=dict)
+    first_waits: bool = False
+    creates_wait: str = ""
+    copies: dict[str, list[float]] = field(default_factory=dict)
+    resumed_at: float = 0.0
 
     @property
     def active(self) -> bool:
         """Whether contacts are written and looked for."""
         return not self.paused and not self.problem and self.phase in ("planfix", "done")
+
+    @property
+    def unfinished(self) -> bool:
+        """Something goes on without a message: whoever takes over has to look."""
+        plans = any(plan.approved or not plan.hash for plan in self.plans)
+        return bool(self.open or self.run is not None or self.label_pending or self.phase != "done" or plans)
+
+    @property
+    def waiting_plans(self) -> tuple[Plan, ...]:
+        """Sealed, and not released yet."""
+        return tuple(plan for plan in self.plans if plan.hash and not plan.approved)
+
+    @property
+    def reason(self) -> str:
+        """Why it does not simply go on, in a sentence."""
+        waiting = [would(plan) for plan in self.waiting_plans]
+        return self.problem_reason or " ".join([*waiting, APPROVE] if waiting else [])
 
     @property
     def state(self) -> FilterState:
@@ -90,6 +120,8 @@ class FilterRecord:
             return FilterState(self.problem)
         if self.phase == "label":
             return FilterState.ENABLING
+        if self.waiting_plans:
+            return FilterState.FROZEN
         if self.phase != "done" or (self.run is not None and self.run.first):
             return FilterState.FIRST_SYNC
         return FilterState.SYNCING if self.run is not None or self.open else FilterState.IN_SYNC
@@ -111,6 +143,7 @@ def filter_from_json(stored: dict[str, Any]) -> FilterRecord:
         run = {name: value for name, value in values["run"].items() if name in {f.name for f in fields(Run)}}
         run["waits"] = tuple(run.get("waits", ()))
         values["run"] = Run(**run)
+    values["plans"] = tuple(plan_from_json(plan) for plan in values.get("plans", ()))
     values["waiting"] = tuple(values.get("waiting", ()))
     return FilterRecord(**values)
 

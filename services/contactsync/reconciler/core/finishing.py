@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, runs
+from contactsync.reconciler.core import commands, guard, runs
+from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Lost, Side
-from contactsync.reconciler.core.plan import decide
+from contactsync.reconciler.core.plan import Decision, decide
 from contactsync.reconciler.core.step import Begun, Step
 from contactsync_contracts.messages import ContactChanged, FilterStateChanged, Model
 
@@ -23,13 +24,14 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
     draft.now = now
     begun = _reopen(draft, reopened, now) if reopened is not None else []
     begun_arrivals = [
-        a for a in draft.arrivals.values() if reopened is not None and a.stage in ("matching", "creating")
+        a
+        for a in draft.arrivals.values()
+        if reopened is not None and (a.stage == "matching" or (a.stage == "creating" and a.passed))
     ]
     links: dict[int, Link | None] = {}
     if draft.record is not None:
-        for contact in sorted(draft.touched):
-            _decide(draft, contact, links, begun, now)
-        begun_arrivals.extend(_decide_arrivals(draft, now))
+        begun_arrivals.extend(_decide_all(draft, links, begun, now))
+        guard.tend(draft, now)
         _finish_run(draft, now)
     stored_arrivals: dict[str, Arrival | None] = {s: draft.arrivals.get(s) for s in draft.touched_arrivals}
     stored_arrivals.update(dict.fromkeys(draft.dropped_arrivals - draft.arrivals.source_ids))
@@ -82,15 +84,45 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
     ]
 
 
-def _decide(draft: Draft, contact: int, links: dict[int, Link | None], begun: list[Begun], now: float) -> None:
-    link = draft.links.get(contact)
-    if link is None:
-        links[contact] = None
-        draft.index.drop(contact)
-        return
-    decision = decide(link, draft.rules, now)
-    after = decision.link
-    if decision.lost:
+def _decide_all(draft: Draft, links: dict[int, Link | None], begun: list[Begun], now: float) -> list[Arrival]:
+    """Decide about every contact and arrival touched, hold the actions against the breakers, and keep what comes of
+    it; the arrivals about which something is to be said."""
+    guard.release_people(draft)
+    decided: list[tuple[Link, Decision]] = []
+    for contact in sorted(draft.touched):
+        link = draft.links.get(contact)
+        if link is None:
+            links[contact] = None
+            draft.index.drop(contact)
+        else:
+            decided.append((link, decide(link, draft.rules, now)))
+    arrivals = _decide_arrivals(draft, now)
+    if guard.loops_found(draft, decided, arrivals, now):
+        decided = [(link, decide(link, draft.rules, now)) for link, _ in decided]
+        arrivals = guard.back(draft, arrivals)
+    actions = [a for link, d in decided if d.link is not None and (a := guard.action_of(draft, link, d.link))]
+    actions += [a for arrival in arrivals if (a := guard.arrival_action(draft, arrival))]
+    held = guard.weigh(draft, actions, now)
+    for link, decision in decided:
+        _keep(draft, link, decision, held.get(link.contact), links, begun, now)
+    return guard.let_through(draft, arrivals, held)
+
+
+def _keep(
+    draft: Draft,
+    link: Link,
+    decision: Decision,
+    held: Frozen | None,
+    links: dict[int, Link | None],
+    begun: list[Begun],
+    now: float,
+) -> None:
+    contact, after = link.contact, decision.link
+    if held is not None:
+        after = replace(link, frozen=held, approved="", due=False)
+    elif after is not None and (after.frozen is not None or after.approved) and not (after.asked or after.due):
+        after = replace(after, frozen=None, approved="")  # it begins, or is not wanted any more
+    if decision.lost and held is None:
         _remember_lost(draft, link, decision.lost)
     if after is None:
         draft.keep_revision(link.revision)
@@ -183,7 +215,7 @@ def _update_figures(draft: Draft, now: float) -> bool:
                 at=now,
                 state=draft.record.state,
                 previous=draft.shown,
-                reason=draft.record.problem_reason,
+                reason=draft.record.reason,
             )
         )
         draft.shown = draft.record.state

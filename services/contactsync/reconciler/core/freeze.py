@@ -47,7 +47,7 @@ def freeze(record: FilterRecord, reason: str, *, label_gone: bool) -> FilterReco
 
 def thaw(record: FilterRecord, now: float) -> FilterRecord:
     """Labels lost before `now` are put back."""
-    thawed = replace(record, frozen="", label_gone=False, restored_at=now)
+    thawed = replace(record, frozen="", label_gone=False, restored_at=now, resumed_at=now, copies={})
     return cleared(thawed) if record.problem == FilterState.FROZEN else thawed
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from contactsync.reconciler.core import loops
 from contactsync.reconciler.core.link import Link
+from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import ContactState
 
 
@@ -17,9 +19,11 @@ class Entry:
         "asked_at",
         "contact",
         "etag",
+        "frozen",
         "google_at",
         "google_hash",
         "held",
+        "key",
         "labelled",
         "member",
         "member_at",
@@ -49,6 +53,8 @@ class Entry:
         self.asked_at = link.asked_at
         self.held = link.hold is not None
         self.read_only = link.read_only
+        self.frozen = link.frozen
+        self.key = hash(key) if (key := loops.key_of(link.planfix)) is not None else 0
         self.state = state_of(link)
 
 
@@ -59,6 +65,8 @@ def state_of(link: Link) -> ContactState:
         return ContactState.DISMISSED
     if link.hold is not None:
         return ContactState(link.hold.state)
+    if link.frozen is not None:
+        return ContactState.HELD_BACK
     if link.open or link.google is None:
         return ContactState.PENDING
     return ContactState.IN_SYNC
@@ -74,6 +82,8 @@ class Index:
         self._due: set[int] = set()
         self._open: set[int] = set()
         self._matching: set[int] = set()
+        self._frozen: dict[int, set[int]] = {}
+        self._keys: Counter[int] = Counter()
         for link in links:
             self.put(link)
 
@@ -93,11 +103,15 @@ class Index:
         contact = link.contact
         old = self._entries.get(contact)
         if old is not None:
-            self._counts[old.state.value] -= 1
+            self._forget(old)
             if old.resource and old.resource != link.resource and self._resources.get(old.resource) == contact:
                 del self._resources[old.resource]
         entry = self._entries[contact] = Entry(link)
         self._counts[entry.state.value] += 1
+        if entry.key:
+            self._keys[entry.key] += 1
+        if entry.frozen is not None:
+            self._frozen.setdefault(entry.frozen.plan, set()).add(contact)
         if link.resource:
             self._resources.setdefault(link.resource, contact)
         _mark(self._open, contact, entry.open)
@@ -108,12 +122,30 @@ class Index:
         entry = self._entries.pop(contact, None)
         if entry is None:
             return
-        self._counts[entry.state.value] -= 1
+        self._forget(entry)
         self._open.discard(contact)
         self._matching.discard(contact)
         self._due.discard(contact)
         if entry.resource and self._resources.get(entry.resource) == contact:
             del self._resources[entry.resource]
+
+    def _forget(self, entry: Entry) -> None:
+        self._counts[entry.state.value] -= 1
+        if entry.key:
+            self._keys[entry.key] -= 1
+            if not self._keys[entry.key]:
+                del self._keys[entry.key]
+        if entry.frozen is not None:
+            self._frozen[entry.frozen.plan].discard(entry.contact)
+
+    def alike(self, fields: Contact | None) -> int:
+        """How many contacts here have these names and numbers (`loops.py`)."""
+        key = loops.key_of(fields)
+        return self._keys[hash(key)] if key is not None else 0
+
+    def frozen_in(self, plan: int) -> set[int]:
+        """Contacts whose action waits in this plan."""
+        return set(self._frozen.get(plan, ()))
 
     def counts(self) -> dict[str, int]:
         return {state: number for state, number in self._counts.items() if number}

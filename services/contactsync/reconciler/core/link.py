@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.merge import Side
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import Kept
@@ -90,6 +91,12 @@ class Link:
     hold: Hold | None = None
     limits: dict[str, str] = field(default_factory=dict)
     """Field or `field:element` -> why one side cannot hold it."""
+    frozen: Frozen | None = None
+    """What would be done waits in a plan for an approval (`guard.py`)."""
+    approved: str = ""
+    """The digest of the action that an approval released."""
+    turns: tuple[tuple[float, str], ...] = ()
+    """What was written within the last day: when, and the digest of the values (`loops.py`)."""
 
     @property
     def open(self) -> bool:
@@ -115,6 +122,10 @@ class Arrival:
     source: Contact | None = None
     reason: str = ""
     state: str = "held_back"
+    passed: bool = False
+    """Its creation was weighed by the breakers and may begin."""
+    frozen: Frozen | None = None
+    approved: str = ""
 
 
 # --- as stored --------------------------------------------------------------------------------------------
@@ -157,6 +168,8 @@ def link_to_json(link: Link) -> dict[str, Any]:
             stored[name] = _pending_to_json(value)
         elif isinstance(value, Hold):
             stored[name] = [value.state, value.reason, list(value.candidates)]
+        elif isinstance(value, Frozen):
+            stored[name] = [value.plan, value.digest]
         elif name == "limits":
             if value:
                 stored[name] = value
@@ -179,6 +192,10 @@ def link_from_json(stored: dict[str, Any]) -> Link:
     if "hold" in values:
         state, reason, candidates = values["hold"]
         values["hold"] = Hold(state, reason, tuple(candidates))
+    if values.get("frozen"):
+        values["frozen"] = Frozen(*values["frozen"])
+    if "turns" in values:
+        values["turns"] = tuple((at, digest) for at, digest in values["turns"])
     if values.get("own"):
         values["own"] = Kept(values["own"])
     return Link(**values)
@@ -216,6 +233,7 @@ def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
     stored = {f.name: getattr(arrival, f.name) for f in fields(Arrival)}
     stored["google"] = contact_to_json(arrival.google)
     stored["source"] = None if arrival.source is None else contact_to_json(arrival.source)
+    stored["frozen"] = None if arrival.frozen is None else [arrival.frozen.plan, arrival.frozen.digest]
     return stored
 
 
@@ -225,6 +243,9 @@ def arrival_from_json(stored: dict[str, Any]) -> Arrival:
     values["google"] = contact_from_json(values["google"])
     if values.get("source") is not None:
         values["source"] = contact_from_json(values["source"])
+    if values.get("frozen") is not None:
+        values["frozen"] = Frozen(*values["frozen"])
+    values["passed"] = values.get("stage") == "creating"  # only those are stored as such
     return Arrival(**values)
 
 

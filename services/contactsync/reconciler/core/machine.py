@@ -18,6 +18,7 @@ from contactsync.reconciler.core import (
     answers,
     commands,
     finishing,
+    guard,
     joining,
     labelling,
     runs,
@@ -25,6 +26,7 @@ from contactsync.reconciler.core import (
     seen_planfix,
 )
 from contactsync.reconciler.core.arrived import Arrived
+from contactsync.reconciler.core.breaker import SEAL_AFTER_S
 from contactsync.reconciler.core.commands import Command
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.filter import FilterRecord
@@ -65,6 +67,9 @@ Event = (
     | AccountObserved
     | Settled
 )
+
+
+TICK_S = 60.0
 
 
 class Machine:
@@ -158,6 +163,8 @@ class Machine:
             if chunk:
                 return set(chunk)
             draft.amend(relabel_after=None)
+        if released := guard.due(draft, most):
+            return released
         return set(sorted(draft.index.due)[:most])
 
     def load(self, links: Iterable[Link]) -> None:
@@ -182,6 +189,19 @@ class Machine:
         for arrival in list(draft.arrivals.values()):
             if arrival.stage == "matching" and now - arrival.asked_at >= ASK_AGAIN_S:
                 draft.put_arrival(replace(arrival, stage="new"))
+
+    def wake_at(self, now: float) -> float | None:
+        """When something is to be done although no message comes: plans are sealed, looks repeated."""
+        draft = self._draft
+        record = draft.record
+        if record is not None and record.active and any(plan.approved for plan in record.plans):
+            return now
+        if record is not None and any(not plan.hash for plan in record.plans):
+            return now + SEAL_AFTER_S + 0.5
+        waiting = any(arrival.stage == "matching" for arrival in draft.arrivals.values())
+        if draft.index.open or waiting or (record is not None and record.run is not None):
+            return now + TICK_S
+        return None
 
     # ---- events
 
@@ -234,6 +254,8 @@ class Machine:
         """Decide about these again: what `due` named, and was loaded."""
         draft = self._draft
         draft.touched.update(contacts)
+        if draft.record is not None:
+            guard.released(draft, contacts)
         if draft.record is None or draft.record.relabel_after is None:
             return
         for contact in contacts:

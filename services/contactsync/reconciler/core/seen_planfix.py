@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import freeze, joining, labelling, observe, runs, settle
+from contactsync.reconciler.core import freeze, guard, joining, labelling, observe, runs, settle
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.link import Hold, Link
 from contactsync_contracts.messages import (
@@ -36,6 +36,8 @@ def quiet(draft: Draft, contact: int, event: PlanfixObserved) -> bool:
 
 
 def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
+    if event.member and event.contacts:
+        guard.list_is_not_empty(draft)
     for contact in event.contacts:
         number = contact.contact
         entry = draft.index.get(number)
@@ -90,6 +92,10 @@ def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
         and now - draft.confirming.get(entry.contact, -ASK_AGAIN_S) >= ASK_AGAIN_S
     )
     unproven = not event.members and len(missing) > UNPROVEN_MAX
+    if event.members:
+        guard.list_is_not_empty(draft)
+    elif event.last:
+        guard.list_is_empty(draft, len(missing), event.began_at)
     if unproven:
         draft.events.append(
             ContactHeldBack(
