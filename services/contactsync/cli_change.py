@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from contactsync.cli import FAILED, ask, cli
-from contactsync_contracts.messages import NewContactDefaults, SyncFinished, SyncProgress, SyncStarted
+from contactsync_contracts.messages import (
+    Breakers,
+    Limit,
+    NewContactDefaults,
+    SyncFinished,
+    SyncProgress,
+    SyncStarted,
+)
 
 if TYPE_CHECKING:
     from contactsync.client import Client
@@ -56,6 +63,14 @@ def sync(filter_id: str, wait: bool) -> None:
 @click.option("--new-contact-group", type=click.IntRange(min=1), metavar="N")
 @click.option("--new-contact-field", "fields", multiple=True, metavar="ID=VALUE")
 @click.option("--new-contact-supervisor", metavar="owner|none|N")
+@click.option(
+    "--breaker",
+    "breakers",
+    multiple=True,
+    metavar="KIND=LEAST,PERCENT",
+    help="How many actions a day need no approval; KIND is remove, update or create.",
+)
+@click.option("--conflict", type=click.Choice(["newest", "planfix", "google"]), help="Who wins a conflict.")
 def set_(
     filter_id: str,
     two_way: bool | None,
@@ -63,6 +78,8 @@ def set_(
     new_contact_group: int | None,
     fields: tuple[str, ...],
     new_contact_supervisor: str | None,
+    breakers: tuple[str, ...],
+    conflict: str | None,
 ) -> None:
     """Change a filter's settings; those not given stay."""
     given = {
@@ -72,7 +89,8 @@ def set_(
         "supervisor": supervisor_of(new_contact_supervisor),
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    if two_way is None and not changes:
+    limits = dict(map(limit_of, breakers))
+    if two_way is None and conflict is None and not (changes or limits):
         raise click.UsageError("nothing to change: give at least one option")
 
     async def question(client: Client) -> None:
@@ -80,7 +98,13 @@ def set_(
         if changes:
             before = (await client.status(filter_id)).get("new_contact") or {}
             new_contact = NewContactDefaults.model_validate({**before, **changes})
-        await client.change(filter_id, two_way=two_way, new_contact=new_contact)
+        settings = {
+            "two_way": two_way,
+            "new_contact": new_contact,
+            "breakers": Breakers.model_validate(limits) if limits else None,
+            "conflict": conflict,
+        }
+        await client.change(filter_id, **{name: value for name, value in settings.items() if value is not None})
 
     ask(question)
     click.echo("changed")
@@ -127,6 +151,18 @@ def field_of(text: str) -> tuple[str, str]:
     if not equals or not (number.isascii() and number.isdigit()):
         raise click.BadParameter("must be ID=VALUE, e.g. 10=Google", param_hint="--new-contact-field")
     return number, value
+
+
+def limit_of(text: str) -> tuple[str, Limit]:
+    """`remove=10,10`."""
+    kind, _, numbers = text.partition("=")
+    least, comma, percent = numbers.partition(",")
+    try:
+        if kind not in Breakers.model_fields or not comma:
+            raise ValueError
+        return kind, Limit(least=int(least), percent=float(percent))
+    except ValueError as error:
+        raise click.BadParameter("must be KIND=LEAST,PERCENT, e.g. remove=10,10", param_hint="--breaker") from error
 
 
 def supervisor_of(text: str | None) -> str | None:

@@ -36,6 +36,7 @@ Json = dict[str, Any]
 QUERY_WAIT_S: Final = 10.0
 LINK_WAIT_S: Final = 60.0
 """A link is checked with Planfix, whose quota may make it wait."""
+PREVIEW_WAIT_S: Final = 1800.0
 COMMAND_WAIT_S: Final = 15.0
 LOOK_EVERY_S: Final = 0.2
 PAGE: Final = 1000
@@ -79,6 +80,10 @@ class Client:
             if len(page) < PAGE or not page[-1]["contact"]:
                 return found
             question = {**question, "after": page[-1]["contact"]}
+
+    async def preview(self, filter_id: str) -> Json:
+        """What a sync would do now; waits as long as reading both sides takes."""
+        return await self._ask("preview", {"filter_id": filter_id}, PREVIEW_WAIT_S)
 
     async def planfix_filters(self) -> list[Json]:
         found: list[Json] = (await self._ask("planfix_filters", {}, LINK_WAIT_S))["filters"]

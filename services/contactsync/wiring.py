@@ -271,6 +271,7 @@ async def run_reconciler(parts: Parts, stop: anyio.Event) -> None:
 
 
 async def run_google_watcher(parts: Parts, stop: anyio.Event) -> None:
+    from contactsync.google_watcher.peek import GooglePeek
     from contactsync.google_watcher.service import GoogleWatcher
 
     component = _component(parts, GOOGLE_WATCHER)
@@ -284,6 +285,7 @@ async def run_google_watcher(parts: Parts, stop: anyio.Event) -> None:
         poll_s=parts.settings.poll_google_seconds,
     )
     subscriptions = await service.serve()
+    subscriptions += await GooglePeek(parts.bus, parts.people, LIST_PARAMETERS_HASH).serve()
     try:
         await _work(parts, component, service, stop, _lag(parts, "google", service.freshness))
     finally:
@@ -314,6 +316,7 @@ async def run_gateway(parts: Parts, stop: anyio.Event) -> None:
 
 
 async def run_planfix_watcher(parts: Parts, stop: anyio.Event) -> None:
+    from contactsync.planfix_watcher.peek import PlanfixPeek
     from contactsync.planfix_watcher.service import PlanfixWatcher
 
     assert parts.planfix is not None
@@ -327,7 +330,12 @@ async def run_planfix_watcher(parts: Parts, stop: anyio.Event) -> None:
         full_scan_s=parts.settings.full_scan_seconds,
         remaining=lambda: _planfix_day(parts.quotas),
     )
-    await _work(parts, component, service, stop, _lag(parts, "planfix", service.freshness))
+    subscriptions = await PlanfixPeek(parts.bus, parts.planfix).serve()
+    try:
+        await _work(parts, component, service, stop, _lag(parts, "planfix", service.freshness))
+    finally:
+        for subscription in subscriptions:
+            await subscription.close()
 
 
 def _planfix_day(quotas: Quotas) -> tuple[int, float] | None:

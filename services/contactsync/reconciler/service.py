@@ -15,6 +15,7 @@ from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
 from contactsync.reconciler.core.link import arrival_from_json, link_from_json
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.measures import Measures
+from contactsync.reconciler.preview import Previewer
 from contactsync.runtime.bus import Bus, Fence, Refused, Subscription
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery, Mailboxes, dead_letter, partition_of
@@ -96,6 +97,7 @@ class Reconciler:
             "status": self._status,
             "contacts": self._contacts,
             "request": self._request,
+            "preview": self._preview,
         }
         return [await self._bus.serve("reconciler", subjects.query(verb), answer) for verb, answer in verbs.items()]
 
@@ -107,6 +109,11 @@ class Reconciler:
 
     async def _status(self, _subject: str, data: bytes) -> bytes:
         return orjson.dumps(filter_status(await self._record(_asked(data))))
+
+    async def _preview(self, _subject: str, data: bytes) -> bytes:
+        """{filter_id}: what a sync would do now; takes as long as reading both sides does."""
+        previewer = Previewer(self._bus, self._hasher, self._defaults, self._policy, self._now)
+        return orjson.dumps(await previewer.of(_asked(data)))
 
     async def _request(self, _subject: str, data: bytes) -> bytes:
         """{filter_id, request_id}: what came of a command: {done, refused}; not done while it still waits."""

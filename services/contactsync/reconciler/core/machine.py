@@ -95,6 +95,11 @@ class Machine:
         return self._draft.record
 
     @property
+    def draft(self) -> Draft:
+        """The step as far as it is made: for `preview.py`, which only reads."""
+        return self._draft
+
+    @property
     def index(self) -> Index:
         return self._draft.index
 
