@@ -104,6 +104,8 @@ def set_(
             "breakers": Breakers.model_validate(limits) if limits else None,
             "conflict": conflict,
         }
+        if two_way and not (await client.status(filter_id))["two_way"]:
+            await _show_preview(client, filter_id)
         await client.change(filter_id, **{name: value for name, value in settings.items() if value is not None})
 
     ask(question)
@@ -144,6 +146,20 @@ class Bar:
         if isinstance(event, SyncProgress):
             self._progress.update(self._task, completed=event.done, total=event.total)
         self._progress.update(self._task, description="synchronising")
+
+
+async def _show_preview(client: Client, filter_id: str) -> None:
+    """What the first sync in the other direction will do (semantics 2.4); the switch does not depend on it."""
+    from contactsync.cli_plans import lines_of
+    from contactsync.client import Declined
+
+    try:
+        found = await client.preview(filter_id, two_way=True)
+    except Declined as error:
+        click.echo(f"no preview: {error}", err=True)
+        return
+    for line in lines_of(found):
+        click.echo(line)
 
 
 def field_of(text: str) -> tuple[str, str]:

@@ -81,9 +81,9 @@ class Client:
                 return found
             question = {**question, "after": page[-1]["contact"]}
 
-    async def preview(self, filter_id: str) -> Json:
-        """What a sync would do now; waits as long as reading both sides takes."""
-        return await self._ask("preview", {"filter_id": filter_id}, PREVIEW_WAIT_S)
+    async def preview(self, filter_id: str, two_way: bool | None = None) -> Json:
+        """What a sync would do now (or in that direction); waits as long as reading both sides takes."""
+        return await self._ask("preview", {"filter_id": filter_id, "two_way": two_way}, PREVIEW_WAIT_S)
 
     async def planfix_filters(self) -> list[Json]:
         found: list[Json] = (await self._ask("planfix_filters", {}, LINK_WAIT_S))["filters"]

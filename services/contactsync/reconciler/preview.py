@@ -52,10 +52,14 @@ class Previewer:
         self._bus, self._hasher, self._defaults = bus, hasher, defaults
         self._policy, self._now = policy, now
 
-    async def of(self, filter_id: str) -> dict[str, Any]:
-        """{filter_id, state, reason, plans: [{hash, kind, reason, actions, groups}], would: [group]}. Raises
+    async def of(self, filter_id: str, *, two_way: bool | None = None) -> dict[str, Any]:
+        """As it is, or as it would be if the filter were two-way (or not).
+
+        {filter_id, state, reason, plans: [{hash, kind, reason, actions, groups}], would: [group]}. Raises
         Refused."""
-        return await _Rehearsal(self._bus, self._hasher, self._defaults, self._policy, self._now, filter_id).play()
+        return await _Rehearsal(self._bus, self._hasher, self._defaults, self._policy, self._now, filter_id).play(
+            two_way
+        )
 
 
 class _Rehearsal:
@@ -76,11 +80,13 @@ class _Rehearsal:
         self._outbox = Outbox(hasher, defaults, 0)
         self._preview = Preview()
 
-    async def play(self) -> dict[str, Any]:
+    async def play(self, two_way: bool | None) -> dict[str, Any]:
         stored = await self._bus.get(self._key)
         if stored is None:
             raise Refused(f"Filter {self._filter_id} is not synchronised.", 404)
         record = filter_from_json(orjson.loads(stored.value))
+        if two_way is not None and two_way != record.two_way:
+            record = replace(record, two_way=two_way, two_way_since=self._now() if two_way else 0.0)
         machine = await self._load(record)
         plans = [await self._plan(machine, number) for number in range(len(record.plans))]
         would: list[dict[str, Any]] = []
@@ -104,6 +110,8 @@ class _Rehearsal:
         async for stored in self._bus.load(f"{self._key}.link."):
             machine.know(link_from_json(orjson.loads(stored.value)))
         machine.finish(self._now())  # what is under way already is nobody's news
+        if record.two_way:
+            machine.draft.touched_arrivals.update(machine.arrivals.source_ids)  # they may be created in Planfix now
         return machine
 
     async def _plan(self, machine: Machine, place: int) -> dict[str, Any]:

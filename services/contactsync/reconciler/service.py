@@ -111,9 +111,10 @@ class Reconciler:
         return orjson.dumps(filter_status(await self._record(_asked(data))))
 
     async def _preview(self, _subject: str, data: bytes) -> bytes:
-        """{filter_id}: what a sync would do now; takes as long as reading both sides does."""
+        """{filter_id, two_way?}: what a sync would do now, or in the other direction; takes as long as reading both
+        sides does."""
         previewer = Previewer(self._bus, self._hasher, self._defaults, self._policy, self._now)
-        return orjson.dumps(await previewer.of(_asked(data)))
+        return orjson.dumps(await previewer.of(_asked(data), two_way=orjson.loads(data).get("two_way")))
 
     async def _request(self, _subject: str, data: bytes) -> bytes:
         """{filter_id, request_id}: what came of a command: {done, refused}; not done while it still waits."""

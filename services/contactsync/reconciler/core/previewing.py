@@ -24,7 +24,7 @@ DOES: Final[Mapping[str, str]] = {
     "google label": "would be put under the label again",
     "google remove": "would leave Google",
     "planfix update": "would be changed in Planfix",
-    "planfix create": "would be created in Planfix",
+    "planfix create": "would be created in Planfix, or linked with its contact there",
     "dismiss": "was removed in Google by hand and would stay away",
     "possible_duplicate": "would wait for you to decide who it is",
     "held": "would wait for an approval, since it is one of many",
@@ -96,7 +96,7 @@ def _action_row(link: Link, pending: Pending) -> dict[str, Any]:
 
 
 def _arrival_row(arrival: Arrival) -> dict[str, Any] | None:
-    if arrival.stage == "creating" or arrival.frozen is not None:
+    if arrival.stage in ("matching", "creating") or arrival.frozen is not None:
         fields = _changes({}, arrival.source or arrival.google)
         return {"action": "planfix create", "contact": None, "person": arrival.resource, "fields": fields}
     return None
