@@ -211,6 +211,9 @@ def tend(draft: Draft, now: float) -> None:
     record = draft.filter
     if record.first_waits and not any(plan.kind == "first" for plan in record.plans):
         draft.amend(first_waits=_still_comparing(draft))
+    if record.creates_wait and not any(plan.kind == "again" for plan in record.plans) and not _still_comparing(draft):
+        draft.amend(creates_wait="")  # nobody had to be made anew, or it was approved: later ones are new indeed
+    record = draft.filter
     if not record.plans:
         return
     kept: list[Plan] = []
