@@ -139,17 +139,25 @@ def planfix_rest(settings: Settings, quotas: Quotas, metrics: Metrics) -> Planfi
     )
 
 
+def google_limits(settings: Settings) -> GoogleLimits:
+    return GoogleLimits(
+        critical_reads_per_minute=settings.google_critical_reads_per_minute,
+        critical_writes_per_minute=settings.google_critical_writes_per_minute,
+        writes_per_minute=settings.google_writes_per_minute,
+        group_reads_per_minute=settings.google_group_reads_per_minute,
+        daily_writes=settings.google_daily_writes,
+    )
+
+
+def planfix_limits(settings: Settings) -> PlanfixLimits:
+    return PlanfixLimits(settings.planfix_requests_per_second, settings.planfix_requests_per_day)
+
+
 def quotas_of(settings: Settings, bus: Bus, metrics: Metrics) -> Quotas:
     return Quotas(
         bus,
-        GoogleLimits(
-            critical_reads_per_minute=settings.google_critical_reads_per_minute,
-            critical_writes_per_minute=settings.google_critical_writes_per_minute,
-            writes_per_minute=settings.google_writes_per_minute,
-            group_reads_per_minute=settings.google_group_reads_per_minute,
-            daily_writes=settings.google_daily_writes,
-        ),
-        PlanfixLimits(settings.planfix_requests_per_second, settings.planfix_requests_per_day),
+        google_limits(settings),
+        planfix_limits(settings),
         waited=lambda bucket, seconds: metrics.quota_wait_seconds.labels(bucket).inc(seconds),
     )
 

@@ -1,0 +1,3 @@
+from .world import GoogleAccount, Office, World
+
+__all__ = ["GoogleAccount", "Office", "World"]
