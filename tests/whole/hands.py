@@ -69,6 +69,10 @@ class Hands:
     """Contacts that people threw away in Planfix at some time."""
     touched: set[str] = field(default_factory=set)
     """People that humans edited, labelled, merged or deleted."""
+    adopted: set[str] = field(default_factory=set)
+    """Private people that carried a stamp at some time."""
+    left: set[int] = field(default_factory=set)
+    """Contacts that were outside a filter, in the trash or invisible at some time (`note_absences`)."""
     dismissing: set[int] = field(default_factory=set)
     """Contacts whose person a human deleted, merged or took the label off, or whose label went."""
 
@@ -99,6 +103,26 @@ class Hands:
 
     def person_of(self, contact: int, account: str) -> str | None:
         return next(iter(self.people_of(account).get(contact, ())), None)
+
+    def contact_of_deleted(self, resource: str) -> int | None:
+        """Whose person it was, from the trash."""
+        for account in self.vendors.google.accounts.values():
+            version = account.trash.get(resource) or account.people.current.get(resource)
+            if version is not None:
+                stamps = stamps_of({"clientData": version.fields.get("clientData", ())}, self.checker.planfix_account)
+                return stamps[0].contact if stamps else None
+        return None
+
+    def note_absences(self) -> None:
+        """Remember who is in no filter, as its owner sees it, at this moment; called after every step of a story."""
+        store = self.vendors.planfix.store
+        inside: set[int] = set()
+        for saved in store.filters.values():
+            owner = store.employees[saved.owner]
+            here = {n for n in store.members(saved.id, None) if store.may_see(owner, store.contacts[n])}
+            inside |= here
+            self.left |= store.contacts.keys() - here
+        self.left |= store.contacts.keys() - inside
 
     # ---- editing
 

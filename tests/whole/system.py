@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -246,6 +248,19 @@ class Collected:
     def __call__(self, _logger: Any, method: str, event: Any) -> Any:
         self._system.log.append(f"{self._system.loop.time():9.2f} {method} {event}")
         raise structlog.DropEvent
+
+
+class FailedHandlers(logging.Handler):
+    """Whatever ownership logs as an error: a handler that raised what nobody expected."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__(logging.ERROR)
+        self._system = system
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        where = "".join(traceback.format_exception(error)[-3:]) if error else ""
+        self._system.errors.append(f"{record.getMessage()} {getattr(record, 'component', '')}: {error!r} {where}")
 
 
 def mail(published: Published, number: int) -> tuple[str, bytes, dict[str, str]]:

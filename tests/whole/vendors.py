@@ -63,6 +63,8 @@ class Vendors:
     faults: Faults = field(default_factory=Faults)
     writes: list[Write] = field(default_factory=list)
     requests: int = 0
+    late: int = 0
+    """Requests that arrived when their sender had given up, so that the limits could not be kept."""
     trace: Callable[[str], None] = lambda line: None
     google: GoogleSimulator = field(init=False)
     planfix: PlanfixSimulator = field(init=False)
@@ -89,6 +91,7 @@ class Vendors:
         verdict = judge(self.faults, request)
         await asyncio.sleep(WAY_S + verdict.delay_s)
         self.requests += 1
+        self.late += answer.cancelled()
         try:
             if verdict.cut_before or verdict.response is not None:
                 response = answer_of(verdict, request, _nobody)

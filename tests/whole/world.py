@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar
@@ -11,6 +12,7 @@ import anyio
 import orjson
 import structlog
 
+from contactsync.runtime import ownership
 from contactsync.runtime.bus import Put
 from contactsync.runtime.grants import AccessTokens
 from contactsync.runtime.memory_server import Value
@@ -30,7 +32,7 @@ from contactsync_contracts.messages import (
 
 from .hands import Hands
 from .process import Life, Point
-from .system import _VAULT, SERVICES, Collected, Published, System, mail, settings_of
+from .system import _VAULT, SERVICES, Collected, FailedHandlers, Published, System, mail, settings_of
 from .vendors import SignIn, Vendors, Write, granted
 from .virtual_time import START_S, VirtualLoop
 
@@ -108,6 +110,8 @@ class World:
         self._closed = False
         if trace:
             self._trace_to_terminal()
+        self._failures = FailedHandlers(self.system)
+        logging.getLogger(ownership.__name__).addHandler(self._failures)
         self._logs = structlog.get_config()
         structlog.configure(processors=[Collected(self.system)], cache_logger_on_first_use=False)
 
@@ -133,6 +137,7 @@ class World:
                 self.run(self._drain())
             finally:
                 structlog.configure(**self._logs)
+                logging.getLogger(ownership.__name__).removeHandler(self._failures)
                 self.loop.close()
 
     async def _drain(self) -> None:
