@@ -255,7 +255,7 @@ def _message(item: Outgoing) -> Message:
 
 def _is_busy(machine: Machine) -> bool:
     waiting = any(arrival.stage == "matching" for arrival in machine.arrivals.values())
-    return waiting or (machine.record is not None and machine.record.run is not None)
+    return waiting or (machine.record is not None and machine.record.busy)
 
 
 def _explain(error: ValidationError) -> str:

@@ -55,7 +55,7 @@ class Reconciler:
             if partition_of(token) != partition:
                 continue
             record = filter_from_json(orjson.loads(stored.value))
-            if record.open or record.run is not None or record.label_pending or record.phase != "done":
+            if record.open or record.busy or record.label_pending or record.phase != "done":
                 self._mailboxes.wake(token, self._now())
 
     async def lost(self, partition: int) -> None:

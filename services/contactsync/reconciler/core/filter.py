@@ -83,6 +83,11 @@ class FilterRecord:
         return not self.paused and not self.problem and self.phase in ("planfix", "done")
 
     @property
+    def busy(self) -> bool:
+        """Whether it has to look at its clock: a sync is waited for, or an account has to be connected again."""
+        return self.run is not None or self.problem == FilterState.RECONNECT_NEEDED.value
+
+    @property
     def state(self) -> FilterState:
         if self.paused:
             return FilterState.PAUSED

@@ -1,0 +1,23 @@
+"""Stories in which the simulation once found something broken, as small as hypothesis could make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from whole.steps import run_case
+
+FOUND: dict[str, dict[str, Any]] = {
+    "a filter without a label yet hears that its account is connected again": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": False,
+        "steps": [["revoke"]],
+    },
+}
+
+
+@pytest.mark.parametrize("case", FOUND.values(), ids=FOUND)
+def test_what_was_found_stays_mended(case: dict[str, Any]) -> None:
+    run_case(**case)
