@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar
 
@@ -149,6 +149,15 @@ class World:
         """A coroutine to its end in virtual time."""
         return self.loop.run_until_complete(work)
 
+    def _inside(self, act: Callable[[], Any]) -> None:
+        """Something that wakes tasks up, which only works while the loop runs."""
+
+        async def within() -> None:
+            act()
+            await anyio.sleep(0)
+
+        self.run(within())
+
     @property
     def now(self) -> float:
         """Virtual seconds since the start; the wall clock is START_S later."""
@@ -199,9 +208,10 @@ class World:
 
     def start(self) -> None:
         """All services that do not run."""
-        for name in SERVICES:
-            if name not in self.system.running:
-                self.system.start(name)
+        self._start(SERVICES)
+
+    def _start(self, names: Sequence[str]) -> None:
+        self._inside(lambda: [self.system.start(name) for name in names if name not in self.system.running])
 
     def kill(
         self, service: str, when: Literal["now", "before", "after"] = "now", what: str = "", nth: int = 1
@@ -211,8 +221,7 @@ class World:
         A killed service starts again two seconds later (`system.supervised = False` switches that off).
         """
         if when == "now":
-            self.system.kill(service)
-            self.run(anyio.sleep(0))
+            self._inside(lambda: self.system.kill(service))
         else:
             self.system.points[service].append(Point(what, nth, when))
 
@@ -232,9 +241,7 @@ class World:
             self.settings = self.system.settings = settings_of(settings)
         for name in names:
             self.stop(name)
-        for name in names:
-            if name not in self.system.running:
-                self.system.start(name)
+        self._start(names)
 
     def stop(self, *services: str) -> None:
         for name in services or SERVICES:
@@ -242,9 +249,9 @@ class World:
 
     def nats_away(self, seconds: float) -> None:
         """NATS cannot be reached for a while, then it is back with everything."""
-        self.server.disconnect()
+        self._inside(self.server.disconnect)
         self.run_for(seconds)
-        self.server.reconnect()
+        self._inside(self.server.reconnect)
 
     # ---- commands and questions
 
@@ -363,7 +370,7 @@ class World:
         for points in self.system.points.values():
             points.clear()
         if not self.server.reachable:
-            self.server.reconnect()
+            self._inside(self.server.reconnect)
         self.run_for(3 * LABEL_LAG_S)
         self.start()
 
@@ -379,7 +386,7 @@ class World:
         self._replays += 1
         chosen = fits[-1 - place % len(fits)]
         subject, data, headers = mail(chosen, self._replays)
-        self.server.store(subject, data, headers)
+        self._inside(lambda: self.server.store(subject, data, headers))
         return chosen
 
     # ---- the state
@@ -396,8 +403,7 @@ class World:
     def lose_state(self, *prefixes: str) -> int:
         """Keys beginning so are gone (all without a prefix); how many (stop the services first)."""
         gone = [key for key in self.server.values if not prefixes or key.startswith(prefixes)]
-        for key in gone:
-            self.server.put(Put(key, None))
+        self._inside(lambda: [self.server.put(Put(key, None)) for key in gone])
         return len(gone)
 
     # ---- time
