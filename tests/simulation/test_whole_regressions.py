@@ -15,6 +15,12 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": False,
         "steps": [["revoke"]],
     },
+    "a person is adopted and deleted between two polls": {
+        "contacts": 2,
+        "filters": 1,
+        "settled": False,
+        "steps": [["wait", 0], ["delete_person", 0]],
+    },
 }
 
 
