@@ -67,8 +67,8 @@ DAY_S: Final = 86_400.0
 
 @dataclass(slots=True)
 class Parts:
-    """What the services of one process share. `clock`: Unix seconds. `layout`: what a component reads, where it is not
-    everything. `not_ready`: service -> why it cannot work at the moment."""
+    """What the services of one process share. `clock`: Unix seconds. `layout`: what a component reads, where it is
+    not everything. `not_ready`: service -> why it cannot work at the moment."""
 
     settings: Settings
     bus: Bus

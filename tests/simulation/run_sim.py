@@ -1,6 +1,6 @@
 """Plays many cases of the simulation on every core, or a single one again.
 
-`run_sim.py [--cases 2000] [--seed N] [--processes 2]` runs `test_whole_system.py` in processes with seeds of their own;
+`run_sim.py [--cases 2000] [--seed N] [--processes 2]` runs `test_whole_system.py` in processes with their own seeds;
 `run_sim.py --case JSON [--trace]` plays one case, with every message and write shown.
 """
 
@@ -46,7 +46,15 @@ def run(cases: int, seed: int) -> subprocess.Popen[bytes]:
         "CONTACTSYNC_SIM_SEED": str(seed),
         "PYTHONHASHSEED": "0",
     }
-    words = [sys.executable, "-m", "pytest", "-q", "--timeout=3000", "--no-header", str(HERE / "test_whole_system.py")]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--timeout=3000",
+        "--no-header",
+        str(HERE / "test_whole_system.py"),
+    ]
     return subprocess.Popen(words, env=environment, cwd=ROOT)
 
 

@@ -89,9 +89,10 @@ def convergence(
                 broken.append(f"contact {number} has no person under {synced.label}")
                 continue
             notes = " ".join(row["notes"]) if row else ""
+            mine = contacts[number].fields
             broken += [
-                f"contact {number}: {name} differs: {contacts[number].fields.get(name)!r} and {person.fields.get(name)!r}"
-                for name in _differing(contacts[number].fields, person)
+                f"contact {number}: {name} differs: {mine.get(name)!r} and {person.fields.get(name)!r}"
+                for name in _differing(mine, person)
                 if f"{name}:" not in notes and "read-only" not in notes.casefold()
             ]
         # An emptied filter proves nothing (2-semantics 2.5: a listing that shrinks to nothing is held).
@@ -175,7 +176,7 @@ def duplicates(world: World, now: Snapshot) -> list[str]:
 
 
 def isolation(world: World, now: Snapshot, filters: Iterable[Synced]) -> list[str]:
-    """With one account `convergence` says it all, and knows which of its people are outside the filter with reason."""
+    """With one account `convergence` says it all, and knows who is outside the filter with reason."""
     apart = [one for one in filters if _members(world, one)]
     return told(world.checker.isolation(now, apart)) if len({one.account for one in apart}) > 1 else []
 

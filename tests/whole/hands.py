@@ -134,7 +134,9 @@ class Hands:
         self.vendors.planfix.edit_contact(contact, planfix_fields(name, value))
         self._claim("planfix", account, contact, name, before, self.in_planfix(contact))
 
-    def edit_google(self, account: str, resource: str, name: str, value: str | Sequence[Element], contact: int) -> None:
+    def edit_google(
+        self, account: str, resource: str, name: str, value: str | Sequence[Element], contact: int
+    ) -> None:
         """The same of a person; `contact`: whose it is, for the claim (0: nobody's)."""
         before = self.in_google(account, resource)
         person = self.vendors.google.shown(account, resource)
@@ -153,7 +155,9 @@ class Hands:
         self.claims = [
             claim
             for claim in self.claims
-            if not (claim.contact == contact and claim.field == name and holds(claim, before) and not holds(claim, after))
+            if not (
+                claim.contact == contact and claim.field == name and holds(claim, before) and not holds(claim, after)
+            )
         ]
         value, now = after.get(name), self.vendors.loop.time()
         if isinstance(value, tuple):

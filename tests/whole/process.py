@@ -50,7 +50,7 @@ class Point:
 
 @dataclass(slots=True)
 class Life:
-    """name: the service. Steps are named `publish SUBJECT`, `commit KEY`, `ack`, `POST /v1/people:createContact`, …"""
+    """name: the service. Steps are `publish SUBJECT`, `commit KEY`, `ack`, `POST /v1/people:createContact`, …"""
 
     name: str
     number: int
@@ -256,5 +256,3 @@ def leaves(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for one in error.exceptions for leaf in leaves(one)]
     return [error]
-
-

@@ -89,7 +89,11 @@ class Case:
 
 def value_of(case: Case, name: str) -> str:
     number = case.next()
-    return f"19{60 + number % 40}-{1 + number % 12:02}-{1 + number % 28:02}" if name == "birthday" else f"{name} {number}"
+    return (
+        f"19{60 + number % 40}-{1 + number % 12:02}-{1 + number % 28:02}"
+        if name == "birthday"
+        else f"{name} {number}"
+    )
 
 
 # ---- edits
@@ -204,7 +208,9 @@ def may_edit(case: Case, place: int, on: int) -> None:
 def new_contact(case: Case, inside: int) -> None:
     number = case.next()
     group = case.group if inside % 2 else 0
-    case.world.contact(f"New{number}", "Contact", email=f"new{number}@people.test", **({"group": group} if group else {}))
+    case.world.contact(
+        f"New{number}", "Contact", email=f"new{number}@people.test", **({"group": group} if group else {})
+    )
 
 
 def rename_filter(case: Case, which: int) -> None:
@@ -329,7 +335,12 @@ def fault(case: Case, kind: int, path: int, times: int, skip: int) -> None:
     name = FAULT_KINDS[kind % len(FAULT_KINDS)]
     status = (500, 502, 503, 504)[skip % 4]
     case.world.fault(
-        name, PATHS[path % len(PATHS)], times=1 + times % 3, skip=skip % 5, status=status, seconds=4.0 + 3 * (skip % 5)
+        name,
+        PATHS[path % len(PATHS)],
+        times=1 + times % 3,
+        skip=skip % 5,
+        status=status,
+        seconds=4.0 + 3 * (skip % 5),
     )
 
 
@@ -404,7 +415,10 @@ def begin(contacts: int, filters: int, settled: bool, *, trace: bool = False, **
             "nicknames": [{"value": "two"}],
         },
         {"names": [{"givenName": "Mum"}], "phoneNumbers": [{"value": "+4915119000001"}]},
-        {"names": [{"givenName": "Friend", "familyName": "Private"}], "emailAddresses": [{"value": "f@friends.test"}]},
+        {
+            "names": [{"givenName": "Friend", "familyName": "Private"}],
+            "emailAddresses": [{"value": "f@friends.test"}],
+        },
     ]
     people = [world.google.add_person(office.account.email, one) for one in private]
     world.hands.adopted.add(people[0])

@@ -1,4 +1,4 @@
-"""The product in one process: the four services as `wiring.py` makes them, each in incarnations that can be killed."""
+"""The product in one process: four services as `wiring.py` makes them, each in incarnations that can be killed."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Incarnation:
 
 @dataclass(slots=True)
 class System:
-    """Running services over one server in memory. Killed ones are started again after RESTART_S unless told otherwise.
+    """Running services over one server in memory. Killed ones start again after RESTART_S unless told otherwise.
 
     crashes: exceptions with which a service ended by itself; errors: of handlers that failed and are tried again.
     """

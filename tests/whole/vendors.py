@@ -80,12 +80,12 @@ class Vendors:
     async def _send(self, request: Request, life: Life, within_s: float) -> Response:
         answer: asyncio.Future[Response] = self.loop.create_future()
         arriving = self.loop.create_task(self._arrive(request, life.name, answer))
-        self._under_way.add(arriving)
-        arriving.add_done_callback(self._under_way.discard)
+        self.under_way.add(arriving)
+        arriving.add_done_callback(self.under_way.discard)
         with anyio.fail_after(within_s):
             return await answer
 
-    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def _arrive(self, request: Request, service: str, answer: asyncio.Future[Response]) -> None:
         verdict = judge(self.faults, request)

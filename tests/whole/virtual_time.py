@@ -1,4 +1,4 @@
-"""An event loop whose time is virtual: where nothing is ready it jumps to the next timer, so that hours cost nothing."""
+"""An event loop in virtual time: where nothing is ready it jumps to the next timer, so that hours cost nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole system in one process under virtual time, with people's hands, faults and kills: see `whole/__init__.py`."""
+"""The whole system in one process in virtual time, with people's hands, faults and kills: see `whole/__init__.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, TypeVar
 
 import anyio
+import anyio.lowlevel
 import orjson
 import structlog
 
@@ -142,8 +143,8 @@ class World:
 
     async def _drain(self) -> None:
         """What is still on its way to the vendors arrives."""
-        while self.vendors._under_way:
-            await anyio.sleep(5.0)
+        for arriving in list(self.vendors.under_way):
+            await arriving
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """A coroutine to its end in virtual time."""
@@ -154,7 +155,7 @@ class World:
 
         async def within() -> None:
             act()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
         self.run(within())
 
@@ -184,9 +185,11 @@ class World:
         condition = {"kind": "group", "group": group} if group else {"kind": "ids", "ids": list(contacts)}
         return self.planfix.add_filter(name, owner, condition)
 
-    def office(self, contacts: int = 3, *, name: str = "Clients", email: str = "olga@acme.test", go: bool = True) -> Office:
-        """An employee with a Google account, a group, a filter by it and contacts in it; `go`: enabled and settled."""
-        owner, account, group = self.employee(email.split("@")[0].title(), email=email), self.account(email), None
+    def office(
+        self, contacts: int = 3, *, name: str = "Clients", email: str = "olga@acme.test", go: bool = True
+    ) -> Office:
+        """An employee with a Google account, a group, a filter by it, contacts in it; `go`: enabled and settled."""
+        owner, account = self.employee(email.split("@")[0].title(), email=email), self.account(email)
         group = self.planfix.add_group(name)
         numbers = [
             self.contact(
@@ -256,7 +259,12 @@ class World:
     # ---- commands and questions
 
     def enable(
-        self, filter_id: str, account: GoogleAccount, *, defaults: NewContactDefaults | None = None, relink: bool = False
+        self,
+        filter_id: str,
+        account: GoogleAccount,
+        *,
+        defaults: NewContactDefaults | None = None,
+        relink: bool = False,
     ) -> None:
         """As activation does: the grant, then `Enable`; `defaults` as `set FILTER --new-contact-…`. Starts all."""
         if self.before is None:
@@ -462,7 +470,9 @@ class World:
 
     def synced_filters(self) -> list[Synced]:
         return [
-            Synced(filter_id, account.email, self.label(filter_id), bool((self.record(filter_id) or {}).get("two_way")))
+            Synced(
+                filter_id, account.email, self.label(filter_id), bool((self.record(filter_id) or {}).get("two_way"))
+            )
             for filter_id, account in self.synced.items()
         ]
 

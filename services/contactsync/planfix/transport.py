@@ -121,7 +121,7 @@ class Turns:
 
 
 class Carrier(Protocol):
-    """Takes one request there and its answer back. Raises aiohttp's errors, OSError and TimeoutError; `sent` is called
+    """Takes one request there and its answer back. Raises aiohttp's errors, OSError and TimeoutError; calls `sent`
     when the request's headers are on the wire. A simulation gives another one than `HttpCarrier`."""
 
     async def open(self) -> None: ...

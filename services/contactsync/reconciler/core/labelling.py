@@ -77,8 +77,8 @@ def account_observed(draft: Draft, event: AccountObserved) -> None:
 
 
 def account_answered(draft: Draft, at: float) -> None:
-    """Google has answered for this account: whoever told that the grant is dead may not be there any more to tell that
-    it is alive again."""
+    """Google has answered for this account: whoever told that the grant is dead may not be there any more to tell
+    that it is alive again."""
     if at > draft.filter.account_at:
         _connected(draft)
 
