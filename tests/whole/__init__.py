@@ -24,8 +24,8 @@ Commands. `enable(filter, account, defaults=…)` is what activation does; `conn
 `resume`, `two_way(filter, on)`; any other: `command(Model(request_id=world.request_id(), …))`.
 
 Questions. `status(filter)`, `contacts(filter, state=…)`, `row(filter, contact)`, `query(verb, **arguments)`,
-`history(filter, contact)`, `record(filter)` (as stored), `label(filter)`; `person(contact, account)` and `person_json`;
-`snapshot()`.
+`history(filter, contact)`, `record(filter)` (as stored), `label(filter)`; `person(contact, account)` and
+`person_json`; `snapshot()`.
 
 Hands that remember what must not get lost (I3) and explain later states: `world.hands.edit_planfix(email, contact,
 field, value)`, `edit_google(email, resource, field, value, contact)` with canonical fields (elements as a tuple of
@@ -36,8 +36,8 @@ people that the sync may adopt); and calls `hands.note_absences()` while a conta
 What goes wrong. `fault(kind, path, times=…, skip=…)` as in `simulators.faults`; `kill(service)` at once,
 `kill(service, "before" | "after", "commit state.filter", nth)` around any single step (`process.Life` names them;
 requests are `POST /v1/people:createContact`), `restart(*services)`, `stop`, `start`; `lose_answer(service, "commit")`
-(done, but not confirmed), `lose_acks`, `nats_away(seconds)`, `replay(n)` (an earlier mailbox message as a new one). A killed service
-is up again two seconds later. `mended()` ends all of it.
+(done, but not confirmed), `lose_acks`, `nats_away(seconds)`, `replay(n)` (an earlier mailbox message as a new one). A
+killed service is up again two seconds later. `mended()` ends all of it.
 
 State. `copy_state()`, `roll_back(saved)`, `lose_state(*prefixes)` between `stop()` and `start()`; `world.server` is
 the `MemoryServer`.
