@@ -42,8 +42,8 @@ contracts: $(STAMP)
 test: $(STAMP) ## All tests that need no container engine
 	$(BIN)/python -m pytest $(TESTS)
 
-sim: $(STAMP) ## The simulation tests alone
-	$(BIN)/python -m pytest tests/simulation
+sim: $(STAMP) ## At least 2,000 drawn stories over the whole system: SIM="--cases 2000 --seed 7"
+	$(BIN)/python tests/simulation/run_sim.py $(SIM)
 
 bench: $(STAMP) ## First sync and quiet cycle beside the floor (tests/benchmarks)
 	$(BIN)/python tests/benchmarks/first_sync.py $(BENCH)

@@ -67,7 +67,8 @@ DAY_S: Final = 86_400.0
 
 @dataclass(slots=True)
 class Parts:
-    """What the services of one process share. `not_ready`: service -> why it cannot work at the moment."""
+    """What the services of one process share. `clock`: Unix seconds. `layout`: what a component reads, where it is
+    not everything. `not_ready`: service -> why it cannot work at the moment."""
 
     settings: Settings
     bus: Bus
@@ -79,6 +80,7 @@ class Parts:
     tokens: AccessTokens | None
     people: Callable[[str], GooglePeople]
     clock: Callable[[], float] = time.time
+    layout: Callable[[ComponentSpec], ComponentSpec] = lambda spec: spec
     not_ready: dict[str, str] = field(default_factory=dict)
 
     async def hasher(self) -> Hasher:
@@ -137,17 +139,25 @@ def planfix_rest(settings: Settings, quotas: Quotas, metrics: Metrics) -> Planfi
     )
 
 
+def google_limits(settings: Settings) -> GoogleLimits:
+    return GoogleLimits(
+        critical_reads_per_minute=settings.google_critical_reads_per_minute,
+        critical_writes_per_minute=settings.google_critical_writes_per_minute,
+        writes_per_minute=settings.google_writes_per_minute,
+        group_reads_per_minute=settings.google_group_reads_per_minute,
+        daily_writes=settings.google_daily_writes,
+    )
+
+
+def planfix_limits(settings: Settings) -> PlanfixLimits:
+    return PlanfixLimits(settings.planfix_requests_per_second, settings.planfix_requests_per_day)
+
+
 def quotas_of(settings: Settings, bus: Bus, metrics: Metrics) -> Quotas:
     return Quotas(
         bus,
-        GoogleLimits(
-            critical_reads_per_minute=settings.google_critical_reads_per_minute,
-            critical_writes_per_minute=settings.google_critical_writes_per_minute,
-            writes_per_minute=settings.google_writes_per_minute,
-            group_reads_per_minute=settings.google_group_reads_per_minute,
-            daily_writes=settings.google_daily_writes,
-        ),
-        PlanfixLimits(settings.planfix_requests_per_second, settings.planfix_requests_per_day),
+        google_limits(settings),
+        planfix_limits(settings),
         waited=lambda bucket, seconds: metrics.quota_wait_seconds.labels(bucket).inc(seconds),
     )
 
@@ -207,7 +217,7 @@ def _observe(metrics: Metrics, method: str, status: str, seconds: float) -> None
 
 
 def _component(parts: Parts, spec: ComponentSpec) -> Component:
-    component = Component(parts.bus, spec, metrics=parts.metrics)
+    component = Component(parts.bus, parts.layout(spec), now=parts.clock, metrics=parts.metrics)
     parts.metrics.actors.labels(spec.name).set_function(lambda: component.actors)
     return component
 
@@ -259,6 +269,7 @@ async def run_reconciler(parts: Parts, stop: anyio.Event) -> None:
         component,
         await parts.hasher(),
         parts.settings.new_contact,
+        now=parts.clock,
         metrics=parts.metrics,
         policy=policy_of(parts.settings),
     )
@@ -362,6 +373,7 @@ async def run_writer(parts: Parts, stop: anyio.Event) -> None:
         config=google_mapping_of(parts.settings),
         rules=GoogleRules(lag_s=parts.settings.google_list_lag_seconds),
         day_left=day_left,
+        clock=parts.clock,
         metrics=parts.metrics,
     )
     await _work(parts, component, service, stop)

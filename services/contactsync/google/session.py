@@ -1,14 +1,17 @@
-"""The HTTP session that aiogoogle sends through, with deadlines and bounded answers; used by `client.py`.
+"""The session that aiogoogle sends through, with deadlines and bounded answers; used by `client.py`.
 
 aiogoogle 5.19 passes "no timeout" with every request, decodes with the slow json module, keeps its session in a
 ContextVar that tasks started earlier do not see, and raises differently for each kind of answer. One session of
-this class, made by the caller and given to every Aiogoogle as its factory's result, mends all four.
+this class, made by the caller and given to every Aiogoogle as its factory's result, mends all four. What really
+goes over the network is its carrier's; a simulation gives another one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import aiohttp
 import orjson
@@ -23,10 +26,29 @@ class AnswerTooLarge(aiohttp.ClientError):
     """The answer is larger than ANSWER_BYTES_MAX."""
 
 
-class PeopleSession(AbstractSession):
-    """Make it inside the running loop, close it at the end; any number of accounts share it."""
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """An answer read to its end."""
 
-    def __init__(self, *, total_s: float = 60.0, connect_s: float = 5.0, read_s: float = 30.0) -> None:
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+    url: str = ""
+    reason: str | None = None
+
+
+class Carrier(Protocol):
+    """Takes one request there and its answer back. Raises aiohttp's errors, OSError and TimeoutError."""
+
+    async def carry(self, method: str, url: str, *, headers: Mapping[str, str], json: Any) -> Carried: ...
+
+    async def close(self) -> None: ...
+
+
+class HttpCarrier:
+    """Over HTTP. Make it inside the running loop."""
+
+    def __init__(self, *, total_s: float, connect_s: float, read_s: float) -> None:
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s, sock_read=read_s),
             connector=aiohttp.TCPConnector(limit=100, limit_per_host=0),
@@ -35,6 +57,29 @@ class PeopleSession(AbstractSession):
         )
         # aiohttp would send a GET, PUT or DELETE again over a new connection, past our count of the quota.
         self._session._retry_connection = False
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def carry(self, method: str, url: str, *, headers: Mapping[str, str], json: Any) -> Carried:
+        async with self._session.request(
+            method, url, headers={**headers, "Accept-Encoding": "gzip"}, json=json, allow_redirects=False
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > ANSWER_BYTES_MAX:
+                    raise AnswerTooLarge(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
+        return Carried(response.status, bytes(body), response.headers, str(response.url), response.reason)
+
+
+class PeopleSession(AbstractSession):
+    """Make it inside the running loop, close it at the end; any number of accounts share it."""
+
+    def __init__(
+        self, *, total_s: float = 60.0, connect_s: float = 5.0, read_s: float = 30.0, carrier: Carrier | None = None
+    ) -> None:
+        self._carrier = carrier or HttpCarrier(total_s=total_s, connect_s=connect_s, read_s=read_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -45,7 +90,7 @@ class PeopleSession(AbstractSession):
         await self.close()
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._carrier.close()
 
     async def send(self, *requests: Request, **_: Any) -> Response:
         """Send one request (several at once are what Google asks not to do) and read the answer to its end.
@@ -54,24 +99,18 @@ class PeopleSession(AbstractSession):
         TimeoutError.
         """
         (request,) = requests
-        headers = {**(request.headers or {}), "Accept-Encoding": "gzip"}
-        async with self._session.request(
-            str(request.method), str(request.url), headers=headers, json=request.json, allow_redirects=False
-        ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > ANSWER_BYTES_MAX:
-                    raise AnswerTooLarge(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
+        answer = await self._carrier.carry(
+            str(request.method), str(request.url), headers=request.headers or {}, json=request.json
+        )
         try:
-            decoded = orjson.loads(bytes(body))
+            decoded = orjson.loads(answer.body)
         except orjson.JSONDecodeError:
             decoded = None
         return Response(
-            url=str(response.url),
-            headers=response.headers,
-            status_code=response.status,
+            url=answer.url,
+            headers=answer.headers,
+            status_code=answer.status,
             json=decoded if isinstance(decoded, dict) else None,
-            reason=response.reason,
+            reason=answer.reason,
             req=request,
         )

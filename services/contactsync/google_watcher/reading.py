@@ -357,9 +357,11 @@ class Reading:
         return concerned(person.labels, stamped=bool(person.stamps), before=before, filters=self.account.filters)
 
     def _mourners(self, entry: Entry | None) -> set[str]:
+        everybody = {*self.account.filters.values()}
         if entry is None:  # never seen: it may have been anybody's
-            return {*self.account.filters.values()}
-        return concerned((), stamped=False, before=[entry], filters=self.account.filters)
+            return everybody
+        # Whoever was told of a private person, too: it may have been linked and deleted between two polls.
+        return concerned((), stamped=False, before=[entry], filters=self.account.filters) | everybody & {*entry.told}
 
     def _entry(self, person: GooglePerson, version: int, before: Iterable[Entry], told: Iterable[str]) -> Entry:
         everybody = {*told, *(name for entry in before for name in entry.told)}

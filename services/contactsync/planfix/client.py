@@ -24,7 +24,7 @@ from contactsync.planfix.mapping import (
 from contactsync.planfix.port import ContactPage, Employee, Filter, Query, Written
 from contactsync.planfix.query import list_body
 from contactsync.planfix.shown import Shown
-from contactsync.planfix.transport import Quota, Transport
+from contactsync.planfix.transport import Carrier, Quota, Transport
 from contactsync.planfix.walltime import WallClock
 from contactsync.planfix.writing import canonical_names, to_update
 from contactsync.runtime.metrics import Metrics
@@ -66,8 +66,9 @@ class PlanfixRest:
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
         total_s: float = 30.0,
+        carrier: Carrier | None = None,
     ) -> None:
-        self._transport = Transport(base_url, token, quota, metrics=metrics, total_s=total_s)
+        self._transport = Transport(base_url, token, quota, metrics=metrics, total_s=total_s, carrier=carrier)
         self._config = config
         self._stamp_field = stamp_field
         self._clock = clock

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -120,25 +120,34 @@ class Turns:
             self._busy = False
 
 
-class Transport:
-    """Requests below one base address. Use as an async context manager."""
+class Carrier(Protocol):
+    """Takes one request there and its answer back. Raises aiohttp's errors, OSError and TimeoutError; calls `sent`
+    when the request's headers are on the wire. A simulation gives another one than `HttpCarrier`."""
 
-    def __init__(
-        self, base_url: str, token: str, quota: Quota, *, metrics: Metrics | None = None, total_s: float = TOTAL_S
-    ) -> None:
-        self._base = base_url.rstrip("/") + "/"
-        self._token = token
-        self._quota = quota
-        self._metrics = metrics
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def carry(
+        self,
+        verb: str,
+        url: str,
+        *,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        sent: Callable[[], None],
+    ) -> Answer: ...
+
+
+class HttpCarrier:
+    """Over HTTP, one request at a time."""
+
+    def __init__(self, total_s: float) -> None:
         self._total_s = total_s
-        self._turns = Turns(quota)
         self._session: aiohttp.ClientSession | None = None
-        self._limited = 0
 
-    def __repr__(self) -> str:
-        return f"Transport({urlsplit(self._base).hostname})"
-
-    async def __aenter__(self) -> Transport:
+    async def open(self) -> None:
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_headers_sent)
         trace.on_connection_create_start.append(_connect_once)
@@ -147,17 +156,71 @@ class Transport:
             # certainty. A write that found no connection surely did nothing.
             connector=aiohttp.TCPConnector(limit=1, force_close=True),
             timeout=aiohttp.ClientTimeout(total=self._total_s, connect=CONNECT_S, sock_connect=CONNECT_S),
-            headers={"Authorization": f"Bearer {self._token}", "Accept": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[trace],
             trust_env=False,
         )
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def carry(
+        self,
+        verb: str,
+        url: str,
+        *,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        sent: Callable[[], None],
+    ) -> Answer:
+        if self._session is None:
+            raise RuntimeError("the transport is not open")
+        async with self._session.request(
+            verb,
+            url,
+            params=query,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=SimpleNamespace(done=False, sent=sent),
+        ) as response:
+            raw = await _read(response)
+            return Answer(response.status, raw, {name.lower(): value for name, value in response.headers.items()})
+
+
+class Transport:
+    """Requests below one base address. Use as an async context manager."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        quota: Quota,
+        *,
+        metrics: Metrics | None = None,
+        total_s: float = TOTAL_S,
+        carrier: Carrier | None = None,
+    ) -> None:
+        self._base = base_url.rstrip("/") + "/"
+        self._token = token
+        self._quota = quota
+        self._metrics = metrics
+        self._turns = Turns(quota)
+        self._carrier = carrier or HttpCarrier(total_s)
+        self._limited = 0
+
+    def __repr__(self) -> str:
+        return f"Transport({urlsplit(self._base).hostname})"
+
+    async def __aenter__(self) -> Transport:
+        await self._carrier.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._carrier.close()
 
     async def request(
         self,
@@ -197,26 +260,31 @@ class Transport:
         query: Mapping[str, str] | None,
         permit: Permit,
     ) -> Answer:
-        if self._session is None:
-            raise RuntimeError("the transport is not open")
         began = time.monotonic()
-        sent = SimpleNamespace(done=False, permit=permit)
+        on_wire = False
         status = 0
+
+        def sent() -> None:
+            nonlocal on_wire
+            on_wire = True
+            permit.sent()
+
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
-            async with self._session.request(
+            answer = await self._carrier.carry(
                 verb,
                 self._base + path,
-                params=query,
-                data=None if body is None else orjson.dumps(body),
-                headers={"Content-Type": "application/json"} if body is not None else None,
-                allow_redirects=False,
-                trace_request_ctx=sent,
-            ) as response:
-                raw = await _read(response)
-                status = response.status
-                return Answer(status, raw, {name.lower(): value for name, value in response.headers.items()})
+                query=query,
+                headers=headers,
+                body=None if body is None else orjson.dumps(body),
+                sent=sent,
+            )
+            status = answer.status
+            return answer
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _lost(error, asked, sent=sent.done) from error
+            raise _lost(error, asked, sent=on_wire) from error
         finally:
             if self._metrics is not None:
                 self._metrics.api_requests.labels("planfix", asked.method, str(status)).inc()
@@ -242,7 +310,7 @@ async def _headers_sent(
     _params: aiohttp.TraceRequestHeadersSentParams,
 ) -> None:
     context.trace_request_ctx.done = True
-    context.trace_request_ctx.permit.sent()
+    context.trace_request_ctx.sent()
 
 
 async def _connect_once(

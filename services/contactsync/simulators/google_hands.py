@@ -229,6 +229,11 @@ class GoogleHands(GoogleGroups):
             "trash": list(owner.trash),
         }
 
+    def shown(self, account: str, resource_name: str) -> dict[str, Any] | None:
+        """One person as `dump` shows it, None when there is none of this name."""
+        version = self.account(account).person(resource_name)
+        return None if version is None else orjson.loads(person_json(version, _DUMPED))
+
     # -- finding -------------------------------------------------------------------------------------------
 
     def _by_hand(self, person: Mapping[str, Any], fields: Any) -> dict[str, Elements]:

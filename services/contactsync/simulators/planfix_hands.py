@@ -334,17 +334,9 @@ class PlanfixHands:
 
     def dump(self) -> dict[str, object]:
         """The whole content: contacts with all fields (trashed ones too), filters with members, employees."""
-        fields = Fields(CONTACT_FIELDS, tuple(self.store.custom_fields))
-        view = View(fields, self.options.robot_timezone, unfiltered=True)
-        store = self.store
+        store, view = self.store, self._everything()
         return {
-            "contacts": [
-                {
-                    **contact_json(store, self.options, contact, view),
-                    "mergedInto": contact.merged_into,
-                }
-                for contact in store.contacts.values()
-            ],
+            "contacts": [self._shown(contact, view) for contact in store.contacts.values()],
             "filters": [
                 {
                     "id": saved.id,
@@ -368,7 +360,18 @@ class PlanfixHands:
             "groups": [{"id": number, "name": name} for number, name in store.groups.items()],
         }
 
+    def shown(self, contact: int) -> dict[str, object]:
+        """One contact as `dump` shows it."""
+        return self._shown(self._contact(contact), self._everything())
+
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _everything(self) -> View:
+        fields = Fields(CONTACT_FIELDS, tuple(self.store.custom_fields))
+        return View(fields, self.options.robot_timezone, unfiltered=True)
+
+    def _shown(self, contact: Contact, view: View) -> dict[str, object]:
+        return {**contact_json(self.store, self.options, contact, view), "mergedInto": contact.merged_into}
 
     def _insert(self, fields: Mapping[str, object], at_s: float) -> Contact:
         contact = self.store.new_contact(at_s, f"user:{self.robot}", is_company=bool(fields.get("isCompany", False)))

@@ -96,10 +96,15 @@ class FilterRecord:
         return not self.paused and not self.problem and self.phase in ("planfix", "done")
 
     @property
+    def busy(self) -> bool:
+        """Whether it has to look at its clock: a sync is waited for, or an account has to be connected again."""
+        return self.run is not None or self.problem == FilterState.RECONNECT_NEEDED.value
+
+    @property
     def unfinished(self) -> bool:
         """Something goes on without a message: whoever takes over has to look."""
         plans = any(plan.approved or not plan.hash for plan in self.plans)
-        return bool(self.open or self.run is not None or self.label_pending or self.phase != "done" or plans)
+        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans)
 
     @property
     def waiting_plans(self) -> tuple[Plan, ...]:

@@ -70,13 +70,33 @@ def account_observed(draft: Draft, event: AccountObserved) -> None:
     if event.seen_at < draft.filter.account_at:
         return
     draft.amend(account_at=event.seen_at)
-    record = draft.filter
     if not event.connected:
         draft.amend(problem=FilterState.RECONNECT_NEEDED.value, problem_reason=event.reason)
-    elif record.problem == FilterState.RECONNECT_NEEDED.value:
-        draft.record = freeze.cleared(record)
-        if record.phase == "google":
-            draft.wishes.google_listing = record.run.run_id if record.run else ""
+    else:
+        _connected(draft)
+
+
+def account_answered(draft: Draft, at: float) -> None:
+    """Google has answered for this account: whoever told that the grant is dead may not be there any more to tell
+    that it is alive again."""
+    if at > draft.filter.account_at:
+        _connected(draft)
+
+
+def _connected(draft: Draft) -> None:
+    record = draft.filter
+    if record.problem != FilterState.RECONNECT_NEEDED.value:
+        return
+    draft.record = freeze.cleared(record)
+    if record.phase == "google":
+        draft.wishes.google_listing = record.run.run_id if record.run else ""
+
+
+def ask_account(draft: Draft) -> None:
+    """A filter whose account has to be reconnected looks at it by itself from time to time; without a grant that
+    costs no request."""
+    if draft.filter.problem == FilterState.RECONNECT_NEEDED.value:
+        draft.wishes.google_changes = ""
 
 
 def _entries(draft: Draft) -> Iterator[Entry]:

@@ -88,6 +88,7 @@ class Machine:
             self.know(link)
         self._known_requests: set[str] = set()
         self._said_more = False
+        self._account_asked_at = 0.0
         self._restarted = record is not None
 
     @property
@@ -186,6 +187,9 @@ class Machine:
 
     def ask_again(self, contacts: Iterable[int], now: float) -> None:
         draft = self._draft
+        if draft.record is not None and now - self._account_asked_at >= ASK_AGAIN_S:
+            self._account_asked_at = now
+            labelling.ask_account(draft)
         for contact in contacts:
             link = draft.links.get(contact)
             if link is not None and link.asked:
@@ -204,7 +208,7 @@ class Machine:
         if record is not None and any(not plan.hash for plan in record.plans):
             return now + SEAL_AFTER_S + 0.5
         waiting = any(arrival.stage == "matching" for arrival in draft.arrivals.values())
-        if draft.index.open or waiting or (record is not None and record.run is not None):
+        if draft.index.open or waiting or (record is not None and record.busy):
             return now + TICK_S
         return None
 
@@ -242,7 +246,9 @@ class Machine:
             case GoogleCaughtUp():
                 draft.amend(google_seen_at=max(draft.filter.google_seen_at, event.seen_at))
                 draft.record = runs.answered(draft.filter, "google", event.request_id)
+                labelling.account_answered(draft, event.seen_at)
             case GoogleListed():
+                labelling.account_answered(draft, event.began_at)
                 seen_google.people_listed(draft, event, now)
             case GoogleCandidates():
                 joining.candidates_found(draft, event)

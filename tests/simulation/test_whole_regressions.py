@@ -1,0 +1,29 @@
+"""Stories in which the simulation once found something broken, as small as hypothesis could make them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from whole.steps import run_case
+
+FOUND: dict[str, dict[str, Any]] = {
+    "a filter without a label yet hears that its account is connected again": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": False,
+        "steps": [["revoke"]],
+    },
+    "a person is adopted and deleted between two polls": {
+        "contacts": 2,
+        "filters": 1,
+        "settled": False,
+        "steps": [["wait", 0], ["delete_person", 0]],
+    },
+}
+
+
+@pytest.mark.parametrize("case", FOUND.values(), ids=FOUND)
+def test_what_was_found_stays_mended(case: dict[str, Any]) -> None:
+    run_case(**case)

@@ -1,0 +1,256 @@
+"""The invariants at the end of a story, from the contents of both simulators (2-semantics 2.1).
+
+What the services say is believed in one respect only: a contact that the `contacts` query shows as held back,
+dismissed and so on may differ, if something happened in the story that makes it plausible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from contactsync.simulators.invariants import Finding, Snapshot, Synced
+from contactsync_contracts.contact import ELEMENT_FIELDS, Contact
+from contactsync_contracts.messages import GooglePerson, Kept
+
+from .hands import Claim, holds
+from .world import World
+
+Row = Mapping[str, Any]
+HEALTHY = ("in_sync", "pending")
+
+
+def check(world: World, *, quiet: bool = True) -> None:
+    """Every invariant of a world at rest; an AssertionError names all that are broken."""
+    now = world.snapshot()
+    filters = [one for one in world.synced_filters() if one.label]
+    rows = {one.filter_id: world.contacts(one.filter_id) for one in filters}
+    findings = [
+        *health(world),
+        *states(world, filters),
+        *convergence(world, now, filters, rows),
+        *duplicates(world, now),
+        *nothing_lost(world, now, filters, rows),
+        *planfix_kept(world, now),
+        *foreign(world, now),
+        *isolation(world, now, filters),
+        *absences(world, now, filters),
+        *quotas(world),
+    ]
+    if quiet:
+        findings += [f"I7: a quiet cycle wrote: {write}" for write in world.idle(1)]
+    assert not findings, "\n".join(findings)
+
+
+def told(finding: Finding) -> list[str]:
+    return [f"{finding.name}: {one}" for one in finding.broken]
+
+
+def health(world: World) -> list[str]:
+    """No service ended by itself, no handler failed, no message was put aside."""
+    dead = world.server.streams["DEAD"].messages.values()
+    return [
+        *(f"crash: {one}" for one in world.system.crashes),
+        *(f"a handler failed: {one}" for one in world.system.errors),
+        *(f"dead letter: {one.subject} {dict(one.headers)} {one.data[:300]!r}" for one in dead),
+    ]
+
+
+def states(world: World, filters: Iterable[Synced]) -> list[str]:
+    found = []
+    for one in filters:
+        status = world.status(one.filter_id)
+        if status["state"] != "in_sync":
+            found.append(f"filter {one.filter_id} ends as {status['state']}: {status['reason']}")
+        pending = [row for row in world.contacts(one.filter_id) if row["state"] == "pending"]
+        found += [f"contact {row['contact']} is still pending: {row['reason']}" for row in pending]
+    return found
+
+
+# ---- I1
+
+
+def convergence(
+    world: World, now: Snapshot, filters: Iterable[Synced], rows: Mapping[str, list[dict[str, Any]]]
+) -> list[str]:
+    broken: list[str] = []
+    contacts = world.checker.contacts(now.planfix)
+    for synced in filters:
+        members = _members(world, synced) & contacts.keys()
+        people = world.checker.people(now.google[synced.account])
+        partners = {s.contact: p for p in people.values() for s in p.stamps if synced.label in p.labels}
+        by_number = {row["contact"]: row for row in rows[synced.filter_id] if row["contact"]}
+        for number in sorted(members):
+            row = by_number.get(number)
+            if row is not None and row["state"] not in HEALTHY:
+                broken += _implausible(world, row)
+                continue
+            if (person := partners.get(number)) is None:
+                broken.append(f"contact {number} has no person under {synced.label}")
+                continue
+            notes = " ".join(row["notes"]) if row else ""
+            mine = contacts[number].fields
+            broken += [
+                f"contact {number}: {name} differs: {mine.get(name)!r} and {person.fields.get(name)!r}"
+                for name in _differing(mine, person)
+                if f"{name}:" not in notes and "read-only" not in notes.casefold()
+            ]
+        # An emptied filter proves nothing (2-semantics 2.5: a listing that shrinks to nothing is held).
+        for number in sorted(partners.keys() - members if members else ()):
+            row = by_number.get(number)
+            if row is None or not row["notes"]:  # "not counted to the filter" is said in a note
+                broken.append(f"contact {number} is under {synced.label} but not in filter {synced.filter_id}")
+        for row in rows[synced.filter_id]:
+            if row["contact"] is None and not row["reason"]:
+                broken.append(f"the person {row['person']} is kept waiting without a reason")
+    return [f"I1: {one}" for one in broken]
+
+
+def _members(world: World, synced: Synced) -> set[int]:
+    """As the filter's owner sees them."""
+    store = world.planfix.store
+    saved = store.filters.get(synced.filter_id)
+    if saved is None:
+        return set()
+    owner = store.employees[saved.owner]
+    return {n for n in store.members(saved.id, None) if store.may_see(owner, store.contacts[n])}
+
+
+def _differing(planfix: Contact, person: GooglePerson) -> list[str]:
+    """An adopted person may have values of its own that Planfix never had."""
+    adopted = any(stamp.kept is Kept.ADOPTED for stamp in person.stamps)
+    found = []
+    for name, value in planfix.items():
+        other = person.fields.get(name)
+        if other is None:
+            continue
+        if name in ELEMENT_FIELDS:
+            mine, theirs = _kinds(value), _kinds(other)
+            missing = mine.keys() - theirs.keys()
+            extra = set() if adopted else theirs.keys() - mine.keys()
+            kinds = [k for k in mine.keys() & theirs.keys() if mine[k] and theirs[k] and mine[k] != theirs[k]]
+            if missing or extra or kinds:
+                found.append(name)
+        elif value != other and not (adopted and not value):
+            found.append(name)
+    return found
+
+
+def _kinds(value: Any) -> dict[str, str]:
+    return {element.key: element.kind for element in value}
+
+
+def _implausible(world: World, row: Row) -> list[str]:
+    """A state that nothing in the story explains."""
+    number, state, reason = row["contact"], row["state"], row["reason"]
+    if not reason:
+        return [f"contact {number} is {state} without a reason"]
+    hands = world.hands
+    plausible = {
+        "dismissed": number in hands.dismissing,
+        "merged": number in hands.dismissing,
+        "possible_duplicate": bool(hands.touched) or number in hands.dismissing,
+    }.get(state, True)
+    return [] if plausible else [f"contact {number} is {state} for no reason: {reason}"]
+
+
+# ---- I2, I4, I6
+
+
+def duplicates(world: World, now: Snapshot) -> list[str]:
+    """Two people with one stamp, unless a human copied or merged them."""
+    broken = []
+    for account in now.google:
+        for contact, people in world.hands.people_of(account).items():
+            if len(people) > 1:
+                broken.append(f"I2: contact {contact} has {len(people)} people in {account}")
+        for resource, person in world.checker.people(now.google[account]).items():
+            if len(person.stamps) > 1:
+                broken.append(f"I2: {resource} has the stamps of {[s.contact for s in person.stamps]}")
+    markers: dict[str, list[int]] = {}
+    for row in now.planfix["contacts"]:
+        if row.get("sourceObjectId"):
+            markers.setdefault(row["sourceObjectId"], []).append(row["id"])
+    broken += [f"I2: contacts {numbers} were created for one person" for numbers in markers.values() if numbers[1:]]
+    return broken
+
+
+def isolation(world: World, now: Snapshot, filters: Iterable[Synced]) -> list[str]:
+    """With one account `convergence` says it all, and knows who is outside the filter with reason."""
+    apart = [one for one in filters if _members(world, one)]
+    return told(world.checker.isolation(now, apart)) if len({one.account for one in apart}) > 1 else []
+
+
+def planfix_kept(world: World, now: Snapshot) -> list[str]:
+    assert world.before is not None
+    return told(world.checker.planfix_kept(world.before, now, world.hands.trashed, world.planfix.violations))
+
+
+def foreign(world: World, now: Snapshot) -> list[str]:
+    assert world.before is not None
+    people = {r: p for dump in now.google.values() for r, p in world.checker.people(dump).items()}
+    ours = {resource for resource, person in people.items() if person.stamps} | world.hands.adopted
+    return told(world.checker.foreign_data(world.before, now, world.hands.touched | ours))
+
+
+# ---- I3
+
+
+def nothing_lost(
+    world: World, now: Snapshot, filters: Iterable[Synced], rows: Mapping[str, list[dict[str, Any]]]
+) -> list[str]:
+    broken = []
+    for synced in filters:
+        by_number = {row["contact"]: row for row in rows[synced.filter_id] if row["contact"]}
+        members = _members(world, synced)
+        for claim in world.hands.claims:
+            if claim.account == synced.account and (claim.contact in by_number or claim.contact in members):
+                broken += _lost(world, claim, synced, by_number.get(claim.contact), claim.contact in members)
+    return [f"I3: {one}" for one in broken]
+
+
+def _lost(world: World, claim: Claim, synced: Synced, row: Row | None, member: bool) -> list[str]:
+    planfix = world.hands.in_planfix(claim.contact)
+    resource = world.hands.person_of(claim.contact, claim.account)
+    google = None if resource is None else world.hands.in_google(claim.account, resource)
+    sides = {"planfix": holds(claim, planfix), "google": holds(claim, google)}
+    if all(sides.values()) or _in_history(world, synced.filter_id, claim):
+        return []
+    notes = " ".join(row["notes"]) if row else ""
+    if f"{claim.field}:" in notes:
+        return []
+    linked = row is not None and row["state"] in HEALTHY and resource is not None and member
+    if not linked and (sides[claim.side] or (claim.side == "google" and sides["planfix"])):
+        return []
+    if "read-only" in notes.casefold() and claim.side == "google":
+        return []
+    return [f"{claim} is lost: {sides}, {row}"]
+
+
+def _in_history(world: World, filter_id: str, claim: Claim) -> bool:
+    wanted = claim.key or claim.value
+    return any(wanted in str(entry) or claim.value in str(entry) for entry in world.history(filter_id, claim.contact))
+
+
+# ---- I5, I9
+
+
+def absences(world: World, now: Snapshot, filters: Iterable[Synced]) -> list[str]:
+    """The sync deletes people only of contacts that were at some time not in the filter, as its owner sees it."""
+    broken = []
+    for write in world.vendors.writes:
+        if write.vendor != "google" or not write.path.endswith(":deleteContact") or write.status != 200:
+            continue
+        resource = write.path.removeprefix("/v1/").removesuffix(":deleteContact")
+        contact = world.hands.contact_of_deleted(resource)
+        if contact is not None and contact not in world.hands.left:
+            broken.append(f"I5: the person of contact {contact} was deleted although it never left")
+    return broken
+
+
+def quotas(world: World) -> list[str]:
+    refused = {name: n for name, n in world.google.counters()["refused"].items() if name != "full_sync" and n}
+    found = [f"I9: Google refused {n} requests for {name}" for name, n in refused.items()]
+    if (count := world.planfix.counters["too_many_requests"]) and not world.vendors.late:
+        found.append(f"I9: Planfix refused {count} requests")
+    return found + [f"I9: {violation}" for violation in world.google.violations]
