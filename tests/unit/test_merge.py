@@ -44,7 +44,7 @@ SCALARS = [
     ),
     ("planfix_cleared", TWO_WAY, "", "a", "a", "", NONE, ()),
     ("google_cleared", TWO_WAY, "a", "", "a", NONE, "", ()),
-    ("google_cleared_one_way", ONE_WAY, "a", "", "a", "a", NONE, ()),
+    ("google_cleared_one_way", ONE_WAY, "a", "", "a", "a", NONE, (("google", ""),)),
     ("both_cleared", TWO_WAY, "", "", "a", NONE, NONE, ()),
     ("cleared_against_edit", TWO_WAY, "", "c", "a", "", NONE, (("google", "c"),)),
     ("no_base_equal", TWO_WAY, "a", "a", NONE, NONE, NONE, ()),

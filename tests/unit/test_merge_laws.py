@@ -226,4 +226,4 @@ def test_a_text_that_loses_a_conflict_is_named(p: Contact, g: Contact, base: Con
     if in_p != was and in_g != was and in_p != in_g:
         loser, value = (Side.GOOGLE, in_g) if winner is Side.PLANFIX else (Side.PLANFIX, in_p)
         lost = [item.value for item in found.lost if item.field == "notes" and item.side is loser]
-        assert lost == ([value] if value else [])
+        assert lost == [value]
