@@ -43,7 +43,12 @@ from hypothesis import HealthCheck, settings
 
 # The same examples every time, so that a figure can be compared with the one before.
 settings.register_profile(
-    "mutants", derandomize=True, database=None, deadline=None, max_examples=60, suppress_health_check=list(HealthCheck)
+    "mutants",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("mutants")
 """

@@ -153,8 +153,13 @@ def test_an_answer_from_the_writers_memory_is_taken_as_asked_for_and_looked_at()
 
 @pytest.mark.parametrize(
     ("op", "own", "expected"),
-    [("adopt", None, Kept.ADOPTED), ("update", None, None), ("update", Kept.OURS, Kept.OURS), ("adopt", Kept.OURS, Kept.OURS)],
-)  # fmt: skip
+    [
+        ("adopt", None, Kept.ADOPTED),
+        ("adopt", Kept.OURS, Kept.OURS),
+        ("update", None, None),
+        ("update", Kept.OURS, Kept.OURS),
+    ],
+)
 def test_an_adopted_person_is_under_the_label_stamped_and_no_private_one_any_more(
     op: str, own: Kept | None, expected: Kept | None
 ) -> None:
@@ -328,7 +333,11 @@ GONE = [
         replace(TO_GOOGLE, labelled=False),
         replace(TO_GOOGLE, pending=None, labelled=False, dismissed=DISMISSED),
     ),
-    ("dismissed_before", replace(TO_GOOGLE, dismissed="Long ago."), replace(TO_GOOGLE, pending=None, dismissed="Long ago.")),
+    (
+        "dismissed_before",
+        replace(TO_GOOGLE, dismissed="Long ago."),
+        replace(TO_GOOGLE, pending=None, dismissed="Long ago."),
+    ),
     ("merged_before", replace(TO_GOOGLE, merged_into=2), replace(TO_GOOGLE, pending=None, merged_into=2)),
 ]  # fmt: skip
 

@@ -116,7 +116,8 @@ def _ownership(link: Link, stamp: Stamp | None, moved: bool) -> dict[str, Any]:
     """A person that a link moved to was somebody else's before: adopted, whatever its stamp says (2.2)."""
     if moved:
         return {"own": Kept.ADOPTED, "stamped": stamp is not None and stamp.kept is Kept.ADOPTED}
-    return {"own": link.own or (stamp.kept if stamp is not None else None), "stamped": link.stamped or stamp is not None}
+    own = link.own or (stamp.kept if stamp is not None else None)
+    return {"own": own, "stamped": link.stamped or stamp is not None}
 
 
 def _limits(link: Link, person: GooglePerson) -> dict[str, str]:

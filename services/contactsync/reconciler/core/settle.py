@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core.link import Hold, Link, Pending
 from contactsync.reconciler.core.merge import Rules, Side, Write, advance
