@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Only `make mutants` needs it; not a dependency of anything else.
+MUTMUT := build/mutmut
 # A pip of this vintage reads --require-hashes files with environment markers reliably.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup fmt lint types imports contracts test sim bench demo lock clean
+.PHONY: help setup fmt lint types imports contracts test sim mutants bench demo lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show these words
@@ -45,6 +47,10 @@ test: $(STAMP) ## All tests that need no container engine
 sim: $(STAMP) ## At least 2,000 drawn stories over the whole system: SIM="--cases 2000 --seed 7"
 	$(BIN)/python tests/simulation/run_sim.py $(SIM)
 
+mutants: $(STAMP) ## How many small changes of the pure core the tests notice: MUTANTS="merge plan" for some modules
+	@test -d $(MUTMUT) || $(BIN)/python -m pip install -q --target $(MUTMUT) 'mutmut>=3.8,<4'
+	$(BIN)/python tests/mutation/run.py $(MUTMUT) $(MUTANTS)
+
 bench: $(STAMP) ## First sync and quiet cycle beside the floor (tests/benchmarks)
 	$(BIN)/python tests/benchmarks/first_sync.py $(BENCH)
 
@@ -56,4 +62,4 @@ lock: ## Renew requirements.lock (no registry addresses in it)
 	rm -f uv.lock
 
 clean: ## Remove what was generated
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build data

@@ -318,9 +318,11 @@ class World:
         seen = tuple(PlanfixContact(contact=c, fields=self.planfix[c]) for c in contacts)
         return PlanfixObserved(filter_id=FILTER, seen_at=at or self.now, member=member, contacts=seen)
 
-    def saw_google(self, *resources: str) -> GoogleObserved:
+    def saw_google(self, *resources: str, request_id: str = "") -> GoogleObserved:
         people = tuple(self._shown(self.people[resource]) for resource in resources)
-        return GoogleObserved(filter_id=FILTER, account=ACCOUNT, seen_at=self.now, people=people)
+        return GoogleObserved(
+            filter_id=FILTER, account=ACCOUNT, seen_at=self.now, people=people, request_id=request_id
+        )
 
     def saw_gone(self, *resources: str) -> GoogleGone:
         return GoogleGone(filter_id=FILTER, account=ACCOUNT, seen_at=self.now, resources=resources)
@@ -362,7 +364,7 @@ class World:
         elif look.what == "people":
             there = [r for r in look.resources if r in self.people]
             if there:
-                yield self.saw_google(*there)
+                yield self.saw_google(*there, request_id=look.request_id)
             if gone := [r for r in look.resources if r not in self.people]:
                 yield self.saw_gone(*gone)
         elif look.what == "label":

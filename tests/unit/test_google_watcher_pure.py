@@ -152,14 +152,15 @@ def test_the_stamp_wins_over_an_equal_address() -> None:
     assert [(one.resource, one.by) for one in found.candidates] == [("people/c1", "stamp")]
 
 
-def test_an_email_wins_over_a_phone_and_somebody_elses_person_is_no_candidate() -> None:
+def test_an_email_goes_before_a_phone_and_somebody_elses_person_is_no_candidate() -> None:
     index = index_of(
         person("people/c1", email="a@x.example", stamps=(9,)),
         person("people/c2", email="a@x.example"),
         person("people/c3", phone="+12025550101"),
     )
     query = MatchQuery(contact=7, emails=(HASHER.email("a@x.example"),), phones=(HASHER.phone("+12025550101"),))
-    assert [(one.resource, one.by) for one in index.candidates(query).candidates] == [("people/c2", "email")]
+    found = [(one.resource, one.by) for one in index.candidates(query).candidates]
+    assert found == [("people/c2", "email"), ("people/c3", "phone")]
     phones = query.model_copy(update={"emails": ()})
     assert [(one.resource, one.by) for one in index.candidates(phones).candidates] == [("people/c3", "phone")]
 

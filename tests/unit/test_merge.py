@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from contactsync.reconciler.core.merge import Lost, Rules, Side, WithoutBase, Write, advance, merge
+from contactsync.reconciler.core.merge import Lost, Rules, Side, WithoutBase, Write, advance, edited, merge
 from contactsync_contracts.contact import Contact, Element
 
 TWO_WAY = Rules()
@@ -44,7 +44,7 @@ SCALARS = [
     ),
     ("planfix_cleared", TWO_WAY, "", "a", "a", "", NONE, ()),
     ("google_cleared", TWO_WAY, "a", "", "a", NONE, "", ()),
-    ("google_cleared_one_way", ONE_WAY, "a", "", "a", "a", NONE, ()),
+    ("google_cleared_one_way", ONE_WAY, "a", "", "a", "a", NONE, (("google", ""),)),
     ("both_cleared", TWO_WAY, "", "", "a", NONE, NONE, ()),
     ("cleared_against_edit", TWO_WAY, "", "c", "a", "", NONE, (("google", "c"),)),
     ("no_base_equal", TWO_WAY, "a", "a", NONE, NONE, NONE, ()),
@@ -196,3 +196,101 @@ def test_an_edit_made_while_a_write_was_under_way_is_still_a_change_afterwards()
     bases = advance(base, base, write, TWO_WAY)
     found = merge(planfix, {"phones": phones("2w 3h")}, *bases, TWO_WAY)
     assert found.to_planfix == {"phones": phones("2w 3h")}
+
+
+EDITED = [
+    # name, now, base, edited
+    ("same", {"notes": "a", "phones": phones("1m")}, {"notes": "a", "phones": phones("1m")}, False),
+    ("another_text", {"notes": "b"}, {"notes": "a"}, True),
+    ("the_second_field", {"given": "a", "notes": "b"}, {"given": "a", "notes": "a"}, True),
+    ("an_element_more", {"phones": phones("1m 2m")}, {"phones": phones("1m")}, True),
+    ("an_element_less", {"phones": phones("1m")}, {"phones": phones("1m 2m")}, True),
+    ("another_type", {"phones": phones("1w")}, {"phones": phones("1m")}, True),
+    ("reordered", {"phones": phones("2m 1m")}, {"phones": phones("1m 2m")}, False),
+    ("without_a_base", {"notes": "b"}, {"given": "a"}, False),
+    ("not_seen", {}, {"notes": "a"}, False),
+]
+
+
+@pytest.mark.parametrize(("now", "base", "expected"), [r[1:] for r in EDITED], ids=[r[0] for r in EDITED])
+def test_a_side_that_differs_from_its_base_is_edited(now: Contact, base: Contact, expected: bool) -> None:
+    assert edited(now, base) is expected
+
+
+LOST = [
+    # name, rules, planfix, google, base, lost
+    ("nothing", TWO_WAY, "1m 2w", "1m 3h", "1m", ()),
+    ("both_retype_planfix_wins", TWO_WAY, "1w", "1h", "1m", (("google", "home"),)),
+    ("both_retype_google_wins", GOOGLE_WINS, "1w", "1h", "1m", (("planfix", "work"),)),
+    ("both_add_it_with_other_types", GOOGLE_WINS, "1w", "1h", "", (("google", "home"),)),
+    ("planfix_removes_google_retypes", TWO_WAY, "", "1w", "1m", (("planfix", ""),)),
+    ("planfix_retypes_google_removes", TWO_WAY, "1w", "", "1m", (("google", ""),)),
+    ("one_way_retyped", ONE_WAY, "1m", "1h", "1m", (("google", "home"),)),
+    ("one_way_removed", ONE_WAY, "1m", "", "1m", (("google", ""),)),
+    ("one_way_added", ONE_WAY, "", "1h", "", (("google", "+1"),)),
+    ("one_way_retyped_and_removed_in_planfix", ONE_WAY, "", "1h", "1m", (("google", "+1"),)),
+    ("one_way_removed_in_planfix", ONE_WAY, "", "1m", "1m", ()),
+    ("no_base_other_types", TWO_WAY, "1m", "1h", NONE, (("google", "home"),)),
+    ("no_base_united", TWO_WAY, "1m", "", NONE, ()),
+    ("no_base_united_the_other_way", TWO_WAY, "", "1h", NONE, ()),
+    ("adopted_with_another_type", ADOPT, "1m", "1h", NONE, (("google", "home"),)),
+]
+
+
+@pytest.mark.parametrize(("rules", "p", "g", "base", "lost"), [r[1:] for r in LOST], ids=[r[0] for r in LOST])
+def test_the_element_that_loses_is_named(
+    rules: Rules, p: str, g: str, base: str | None, lost: tuple[tuple[str, str], ...]
+) -> None:
+    agreed: Contact | None = None if base is None else {"phones": phones(base)}
+    found = merge({"phones": phones(p)}, {"phones": phones(g)}, agreed, agreed, rules)
+    assert found.lost == tuple(Lost("phones:+1", Side(side), value) for side, value in lost)
+
+
+DIFFERENT_BASES = [
+    # name, rules, planfix, google, base of planfix, base of google, to_google, to_planfix, bases after
+    ("own_removed_one_way", ONE_WAY, "1m", "1m", "1m", "1m 2w", NONE, NONE, ("1m", "1m")),
+    ("own_retyped_one_way", ONE_WAY, "1m", "1m 2h", "1m", "1m 2w", NONE, NONE, ("1m", "1m 2h")),
+    ("own_retyped_two_way", TWO_WAY, "1m", "1m 2h", "1m", "1m 2w", NONE, "1m 2h", ("1m", "1m 2w")),
+    ("refused_by_google_and_added_there", ONE_WAY, "1m 2w", "1m 2w", "1m 2w", "1m", NONE, NONE, ("1m 2w", "1m 2w")),
+    ("refused_and_added_with_another_type", ONE_WAY, "2w", "2h", "2w", "", "2w", NONE, ("2w", "")),
+    ("restored_as_google_agreed_to_hold_it", ONE_WAY, "2w", "2h", "2w", "2m", "2m", NONE, ("2w", "2m")),
+    ("retyped_to_what_planfix_has", ONE_WAY, "2w", "2w", "2w", "2m", NONE, NONE, ("2w", "2w")),
+    ("added_to_planfix_what_google_had", TWO_WAY, "1m 2w", "1m 2w", "1m", "1m 2w", NONE, NONE, ("1m 2w", "1m 2w")),
+    ("added_with_another_type", TWO_WAY, "1m 2h", "1m 2w", "1m", "1m 2w", "1m 2h", NONE, ("1m", "1m 2w")),
+    ("removed_what_google_never_took", TWO_WAY, "1m", "1m", "1m 2w", "1m", NONE, NONE, ("1m", "1m")),
+]
+
+
+@pytest.mark.parametrize(
+    ("rules", "p", "g", "base_p", "base_g", "to_google", "to_planfix", "after"),
+    [r[1:] for r in DIFFERENT_BASES],
+    ids=[r[0] for r in DIFFERENT_BASES],
+)
+def test_elements_that_the_bases_do_not_share(
+    rules: Rules,
+    p: str,
+    g: str,
+    base_p: str,
+    base_g: str,
+    to_google: str | None,
+    to_planfix: str | None,
+    after: tuple[str, str],
+) -> None:
+    sides: list[Contact] = [{"phones": phones(text)} for text in (p, g, base_p, base_g)]
+    found = merge(*sides, rules)
+    assert found.to_google == ({} if to_google is None else {"phones": phones(to_google)})
+    assert found.to_planfix == ({} if to_planfix is None else {"phones": phones(to_planfix)})
+    assert (found.base_planfix["phones"], found.base_google["phones"]) == (phones(after[0]), phones(after[1]))
+
+
+def test_half_a_base_is_none() -> None:
+    """A field that one side showed for the first time."""
+    some: Contact = {"notes": "a"}
+    for bases in ((some, {}), ({}, some)):
+        assert merge({"notes": "a"}, {"notes": "b"}, *bases, GOOGLE_WINS).to_google == {"notes": "a"}
+    one, two, nothing = ({"phones": phones(text)} for text in ("1m", "2w", ""))
+    for bases in ((one, {}), ({}, two)):
+        found = merge(one, two, *bases, TWO_WAY)
+        assert (found.to_google, found.to_planfix) == ({"phones": phones("2w 1m")}, {"phones": phones("1m 2w")})
+        assert (found.base_planfix, found.base_google) == bases, "it is there once both were written"
+        assert merge(nothing, two, *bases, ADOPT).base_google == two

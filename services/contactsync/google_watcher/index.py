@@ -101,9 +101,13 @@ class Index:
 
     def candidates(self, query: MatchQuery) -> ContactCandidates:
         """Who may be this contact (2-semantics 2.2): the people stamped for it; else those without any stamp
-        that share an e-mail; else those that share a phone number. The names are for the asker to compare."""
-        found = self._stamped(query) or self._sharing(query.emails, self._by_email, "email")
-        found = found or self._sharing(query.phones, self._by_phone, "phone")
+        that share an e-mail, and others that share a phone number. The names are for the asker to compare: where
+        those of the former contradict, the latter count."""
+        found = self._stamped(query)
+        if not found:
+            found = self._sharing(query.emails, self._by_email, "email")
+            same = {candidate.resource for candidate in found}
+            found += [c for c in self._sharing(query.phones, self._by_phone, "phone") if c.resource not in same]
         return ContactCandidates(contact=query.contact, candidates=tuple(found[:CANDIDATES_MAX]))
 
     def _stamped(self, query: MatchQuery) -> list[Candidate]:

@@ -74,11 +74,12 @@ class Writes:
         return None
 
     def kept(self, work: Work, person: GooglePerson | None) -> Kept:
-        """Ours or adopted: what the identity map says, else a wish to adopt, else a stamp; a stranger is adopted."""
-        if work.current.kept is not None:
-            return work.current.kept
+        """Ours or adopted: a wish to adopt (the link may have moved to somebody else's person), else what the
+        identity map says, else a stamp; a stranger is adopted."""
         if any(ask.mutation.op == "adopt" for ask in work.united.asks):
             return Kept.ADOPTED
+        if work.current.kept is not None:
+            return work.current.kept
         raws = [ask.mutation.raw for ask in work.united.asks if ask.mutation.raw is not None]
         stamps = person.stamps if person is not None else ()
         for stamp in (*stamps, *(s for raw in raws for s in stamps_of(raw, self._config.planfix_account))):

@@ -48,8 +48,9 @@ class Hold:
 class Link:
     """member: Planfix counts the contact to the filter and the owner sees it; member_at: when that was seen.
     kept: the reason why it stays although it does not (put under the label by hand). planfix/google: content last
-    seen; *_at: when (Planfix: our clock when the read began; Google: the source's updateTime); *_prev: the last time
-    it was seen without that content; planfix_wrote: when our last write there was answered. merges: this filter
+    seen; *_at: when (Planfix: our clock when the read began; Google: the source's updateTime); *_since: when it was
+    first seen with that content, where that was earlier; google_prev: the last time it was seen without any edit that
+    has not been carried over yet; planfix_wrote: when our last write there was answered. merges: this filter
     merges the contact's fields (else it only asks for its label). asked: a look under way. adopt: found by match, not
     by stamp. due: facts changed while the filter was not active."""
 
@@ -61,7 +62,7 @@ class Link:
     planfix: Contact | None = None
     planfix_hash: int = 0
     planfix_at: float = 0.0
-    planfix_prev: float = 0.0
+    planfix_since: float = 0.0
     planfix_wrote: float = 0.0
     resource: str | None = None
     source_id: str = ""
@@ -69,6 +70,7 @@ class Link:
     google: Contact | None = None
     google_hash: int = 0
     google_at: float = 0.0
+    google_since: float = 0.0
     google_prev: float = 0.0
     raw: dict[str, Any] | None = None
     labelled: bool = False

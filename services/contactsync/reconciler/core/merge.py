@@ -56,7 +56,8 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The value that lost a conflict: it goes into the history."""
+    """What lost against the other side, for the history. `field` is a field, or `field:key` of one element; `value`
+    its text or spelling, the kind where both sides keep the element, and empty where a removal lost."""
 
     field: str
     side: Side
@@ -129,14 +130,14 @@ def _merge_scalar(
             draft.base_planfix[name], draft.base_google[name] = p, g
         case Verdict.TO_GOOGLE:
             draft.to_google[name] = p
-            if (not has_base or g != bases_g[name]) and g and g != p:
+            if g != bases_g[name] if has_base else g:
                 draft.lost.append(Lost(name, Side.GOOGLE, g))
             if has_base and p == bases_p[name]:
                 # Nothing but Google moved (one-way): what Google agreed to hold is restored, not a longer original.
                 draft.to_google[name] = bases_g[name]
         case Verdict.TO_PLANFIX:
             draft.to_planfix[name] = g
-            if has_base and p != bases_p[name] and p:
+            if has_base and p != bases_p[name]:
                 draft.lost.append(Lost(name, Side.PLANFIX, p))
         case Verdict.KEEP:
             pass
@@ -166,6 +167,18 @@ def _scalar_without_base(p: str, g: str, rules: Rules) -> Verdict:
     if rules.without_base is WithoutBase.ADOPT or not rules.two_way:
         return Verdict.AGREE
     return Verdict.TO_PLANFIX
+
+
+def edited(now: Contact, base: Contact) -> bool:
+    """Whether a side shows something else than its base."""
+    return any(_differs(value, base[name]) for name, value in now.items() if name in base)
+
+
+def _differs(now: Value, base: Value) -> bool:
+    if isinstance(now, str) or isinstance(base, str):
+        return now != base
+    ours, theirs = _by_key(now), _by_key(base)
+    return any(_changed(ours.get(key), theirs.get(key)) for key in {*ours, *theirs})
 
 
 # --- elements ---------------------------------------------------------------------------------------------
@@ -211,11 +224,13 @@ def _element_verdict(
     if p_changed and not g_changed:
         # An element that Planfix gained and Google holds already needs no write.
         return Verdict.AGREE if _same(p, g) else Verdict.TO_GOOGLE
+    if _same(p, g):
+        return Verdict.AGREE
     if not rules.two_way or rules.google_loses:
-        return Verdict.AGREE if _same(p, g) and p_changed else Verdict.TO_GOOGLE
-    if not p_changed or _same(p, g):
-        return Verdict.AGREE if _same(p, g) else Verdict.TO_PLANFIX
-    if p is None:
+        # What Planfix never had and Google had at adoption is the human's own, whatever becomes of it.
+        own = p is None and base_p is None and base_g is not None
+        return Verdict.AGREE if own else Verdict.TO_GOOGLE
+    if p is None or not p_changed:
         return Verdict.TO_PLANFIX
     if g is None or (base_p is None and base_g is None):
         return Verdict.TO_GOOGLE  # an element that is new on both sides has no base to date its edits by
@@ -247,22 +262,22 @@ def _merge_elements(
     to_google, to_planfix = _by_key(g), _by_key(p)
     base_p, base_g = (_by_key(bases_p[name]), _by_key(bases_g[name])) if has_base else ({}, {})
     google_moves = planfix_moves = False
-    for key, verdict, p_el, g_el, _bp_el, bg_el in _verdicts(
+    for key, verdict, p_el, g_el, bp_el, bg_el in _verdicts(
         p, g, bases_p.get(name), bases_g.get(name), has_base, rules
     ):
         match verdict:
             case Verdict.TO_GOOGLE:
                 google_moves = True
-                wanted = p_el if has_base is False or _changed(p_el, _bp_el) else bg_el
+                # Where nothing but Google moved (one-way), what Google agreed to hold is restored.
+                wanted = p_el if not has_base or _changed(p_el, bp_el) else bg_el or p_el
                 _set(to_google, key, wanted)
-                against = rules.google_loses or _changed(p_el, _bp_el)
-                if has_base and against and _changed(g_el, bg_el) and g_el is not None:
-                    draft.lost.append(Lost(f"{name}:{key}", Side.GOOGLE, g_el.kind))
+                if _changed(g_el, bg_el) if has_base else g_el is not None:
+                    draft.lost.append(_lost(f"{name}:{key}", Side.GOOGLE, g_el, wanted))
             case Verdict.TO_PLANFIX:
                 planfix_moves = True
                 _set(to_planfix, key, g_el)
-                if has_base and _changed(p_el, _bp_el) and p_el is not None:
-                    draft.lost.append(Lost(f"{name}:{key}", Side.PLANFIX, p_el.kind))
+                if has_base and _changed(p_el, bp_el):
+                    draft.lost.append(_lost(f"{name}:{key}", Side.PLANFIX, p_el, g_el))
             case Verdict.AGREE:
                 _set(base_p, key, p_el)
                 _set(base_g, key, g_el)
@@ -277,6 +292,12 @@ def _merge_elements(
         draft.to_google[name] = tuple(to_google.values())
     if has_base or not (planfix_moves or google_moves):
         draft.base_planfix[name], draft.base_google[name] = tuple(base_p.values()), tuple(base_g.values())
+
+
+def _lost(field: str, side: Side, loser: Element | None, winner: Element | None) -> Lost:
+    if loser is None:
+        return Lost(field, side, "")
+    return Lost(field, side, loser.value if winner is None else loser.kind)
 
 
 def _set(elements: dict[str, Element], key: str, element: Element | None) -> None:

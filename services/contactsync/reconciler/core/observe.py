@@ -7,9 +7,12 @@ contact has to be looked at again by id.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from contactsync.reconciler.core.link import Hold, Link
-from contactsync_contracts.messages import GooglePerson, PlanfixContact
+from contactsync.reconciler.core.merge import edited
+from contactsync_contracts.contact import ELEMENT_FIELDS, Contact
+from contactsync_contracts.messages import GooglePerson, Kept, PlanfixContact, Stamp
 
 PLANFIX_SETTLE_S = 5.0
 """A Planfix read that began this soon after our write's answer may still show the old values."""
@@ -26,9 +29,9 @@ class Doubt:
 
 
 def planfix_seen(
-    link: Link, contact: PlanfixContact, hash_: int, seen_at: float, member: bool | None, last_same_at: float
+    link: Link, contact: PlanfixContact, hash_: int, seen_at: float, member: bool | None
 ) -> Link | Doubt:
-    """`last_same_at`: when the content that the link knows was last seen unchanged."""
+    """`member`: whether the filter holds the contact; None where the read could not tell."""
     same = hash_ == link.planfix_hash
     settled_at = link.planfix_wrote + PLANFIX_SETTLE_S if link.planfix_wrote else 0.0
     if not same and (seen_at <= link.planfix_at or seen_at <= settled_at):
@@ -40,15 +43,24 @@ def planfix_seen(
     if link.asked == "membership":
         link = replace(link, asked="")
     if same:
-        return link if seen_at <= link.planfix_at else replace(link, planfix_at=seen_at)
+        return planfix_now(link, link.planfix, hash_, seen_at) if seen_at > link.planfix_at else link
+    return replace(
+        planfix_now(link, contact.fields, hash_, seen_at),
+        is_company=contact.is_company,
+        limits={name: reason for name, reason in link.limits.items() if not _stands(name, contact.fields)},
+        hold=_after_change(link.hold),
+    )
+
+
+def planfix_now(link: Link, content: Contact | None, hash_: int, at: float) -> Link:
+    """Planfix's side as it was at `at`. An edit was made before it was first seen, not before it was last seen."""
+    same = hash_ == link.planfix_hash
     return replace(
         link,
-        planfix=contact.fields,
+        planfix=content,
         planfix_hash=hash_,
-        planfix_prev=max(link.planfix_at, last_same_at),
-        planfix_at=seen_at,
-        is_company=contact.is_company,
-        hold=_after_change(link.hold),
+        planfix_at=at,
+        planfix_since=(link.planfix_since or link.planfix_at) if same else 0.0,
     )
 
 
@@ -56,16 +68,36 @@ def google_seen(
     link: Link, person: GooglePerson, hash_: int, seen_at: float, label: str, *, by_name: bool = True
 ) -> Link | Doubt:
     """`label`: the resource name of the filter's label. A missing label is only noted (`labelled`); what it means is
-    decided after the label itself was looked at. Only a read that began after it was asked for is the answer. Where
-    the server names no time of the last change, only a person read by name may be compared (`by_name`)."""
-    moved = link.resource != person.resource
-    answers = link.asked == "person" and seen_at >= link.asked_at
-    comparable = link.google is None or moved or answers
-    old = person.updated_at < link.google_at or not (person.updated_at or by_name)
-    if not comparable and (link.asked == "person" or old):
-        return Doubt(not_before=0.0)
+    decided after the label itself was looked at. Only a read by name (`by_name`) that began after it was asked for is
+    the answer: lists lag. A list's news must be newer than what is known; where it names no time, or the same one,
+    the person is read by name."""
+    moved = bool(link.source_id) and link.source_id != person.source_id
+    answers = link.asked == "person" and by_name and seen_at >= link.asked_at
+    if link.google is not None and not moved and not answers:
+        news = hash_ != link.google_hash or (label in person.labels) is not link.labelled
+        old = person.updated_at < link.google_at or (not by_name and news and person.updated_at == link.google_at)
+        if link.asked == "person" or old or not (person.updated_at or by_name):
+            return Doubt(not_before=0.0)
     content_changed = hash_ != link.google_hash
     stamp = next((s for s in person.stamps if s.contact == link.contact), None)
+    first = link.google is None
+    at = person.updated_at if moved else max(person.updated_at, link.google_at)
+    return replace(
+        google_now(link, person, hash_, at),
+        labelled=label in person.labels,
+        **_ownership(link, stamp, moved),
+        adopt=link.adopt and not (first and (label in person.labels or stamp is not None)),
+        asked="" if link.asked == "person" and (answers or first) else link.asked,
+        limits=_limits(link, person) if content_changed else link.limits,
+        hold=_after_change(link.hold) if content_changed else link.hold,
+    )
+
+
+def google_now(link: Link, person: GooglePerson, hash_: int, at: float) -> Link:
+    """Google's side as it was at `at`; the time moves without an edit, too. While an edit waits to be carried over,
+    an earlier one may hide in the next: of all of them only the first one's beginning is certain."""
+    same = hash_ == link.google_hash
+    waits = link.google is not None and link.base_google is not None and edited(link.google, link.base_google)
     return replace(
         link,
         resource=person.resource,
@@ -73,30 +105,40 @@ def google_seen(
         etag=person.etag,
         google=person.fields,
         google_hash=hash_,
-        google_prev=link.google_at if content_changed else link.google_prev,
-        google_at=person.updated_at if moved else max(person.updated_at, link.google_at),
+        google_at=at,
+        google_since=(link.google_since or link.google_at) if same else 0.0,
+        google_prev=link.google_prev if same or waits else link.google_at,
         raw=person.raw,
-        labelled=label in person.labels,
-        stamped=link.stamped or stamp is not None,
-        own=link.own or (stamp.kept if stamp is not None else None),
-        asked="" if link.asked == "person" and (answers or link.google is None) else link.asked,
-        limits=_limits(link, person) if content_changed else link.limits,
-        hold=_after_change(link.hold) if content_changed else link.hold,
     )
+
+
+def _ownership(link: Link, stamp: Stamp | None, moved: bool) -> dict[str, Any]:
+    """A person that a link moved to was somebody else's before: adopted, whatever its stamp says (2.2)."""
+    if moved:
+        return {"own": Kept.ADOPTED, "stamped": stamp is not None and stamp.kept is Kept.ADOPTED}
+    own = link.own or (stamp.kept if stamp is not None else None)
+    return {"own": own, "stamped": link.stamped or stamp is not None}
 
 
 def _limits(link: Link, person: GooglePerson) -> dict[str, str]:
     """What Google shows but Planfix cannot hold is named anew; what Planfix refused stays named while it stands."""
-    kept = {name: reason for name, reason in link.limits.items() if _stands(name, person)}
+    kept = {
+        name: reason
+        for name, reason in link.limits.items()
+        if (_stands(name, person.fields) if _of_element(name) else name in person.fields)
+    }
     return {**kept, **person.limits}
 
 
-def _stands(name: str, person: GooglePerson) -> bool:
+def _of_element(name: str) -> bool:
+    return name.partition(":")[0] in ELEMENT_FIELDS and ":" in name
+
+
+def _stands(name: str, fields: Contact) -> bool:
+    """Whether the element that this reason is about is there."""
     field, _, key = name.partition(":")
-    value = person.fields.get(field)
-    if isinstance(value, tuple) and key:
-        return any(element.key == key for element in value)
-    return name in person.fields
+    value = fields.get(field)
+    return isinstance(value, tuple) and any(element.key == key for element in value)
 
 
 def _after_change(hold: Hold | None) -> Hold | None:

@@ -69,12 +69,29 @@ def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
         return Decision(None)
     if link.leaving and link.hold is not None:
         return Decision(link)  # its removal was refused; a change or a person may try again
-    if not link.leaving and link.merges and link.planfix and link.google and link.base_google:
+    link = replace(link, hold=None)
+    lost: tuple[Lost, ...] = ()
+    if link.merges and link.base_google:
         merged = _merge(link, rules)
-        if merged.to_planfix and not link.read_only:
-            leaving = replace(link, leaving=True, hold=None)
-            return _to_planfix(leaving, rules, now, merged)
-    return Decision(_begin(replace(link, hold=None), rules, now, Side.GOOGLE, "remove", {}, {}, {}))
+        if merged.to_planfix and not link.leaving:
+            return _to_planfix(replace(link, leaving=True), rules, now, merged)
+        lost = _not_carried(link, merged)
+    return Decision(_begin(link, rules, now, Side.GOOGLE, "remove", {}, {}, {}), lost)
+
+
+def _not_carried(link: Link, merged: Merge) -> tuple[Lost, ...]:
+    """Edits made in Google that go with the person: those that lost, and those that Planfix did not take."""
+    lost = {item.field: item for item in merged.lost if item.side is Side.GOOGLE}
+    planfix, google = link.planfix or {}, link.google or {}
+    for name in merged.to_planfix:
+        now, there = google[name], planfix[name]
+        if isinstance(now, str):
+            lost[name] = Lost(name, Side.GOOGLE, now)
+            continue
+        for element in now:
+            if element not in there:
+                lost[f"{name}:{element.key}"] = Lost(f"{name}:{element.key}", Side.GOOGLE, element.value)
+    return tuple(lost.values())
 
 
 def _create(link: Link, rules: FilterRules, now: float) -> Link:
@@ -85,7 +102,7 @@ def _create(link: Link, rules: FilterRules, now: float) -> Link:
 
 def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:
     merged = _merge(link, rules)
-    if merged.to_planfix and not link.read_only:
+    if merged.to_planfix:
         return _to_planfix(link, rules, now, merged)
     bases: dict[str, Any] = {"base_planfix": merged.base_planfix, "base_google": merged.base_google}
     if not merged.to_google and link.labelled and link.stamped:
@@ -129,17 +146,18 @@ def _merge(link: Link, rules: FilterRules) -> Merge:
 def merge_rules(link: Link, rules: FilterRules) -> Rules:
     return Rules(
         two_way=rules.two_way and not link.read_only,
-        google_loses=0 < link.google_at <= rules.two_way_since,
+        google_loses=0 < (link.google_since or link.google_at) <= rules.two_way_since,
         conflict_winner=_winner(link, rules.conflict),
         without_base=WithoutBase.ADOPT if link.adopt else WithoutBase.UNITE,
     )
 
 
 def _winner(link: Link, policy: str) -> Side:
-    """The later edit wins only if the two intervals in which the edits happened do not overlap; else Planfix."""
+    """The later edit wins only if the two intervals in which the edits happened do not overlap; else Planfix. So
+    Google wins if it was seen without its edit after Planfix had been seen with its own."""
     if policy == "google":
         return Side.GOOGLE
-    if policy == "newest" and link.google_prev >= link.planfix_at:
+    if policy == "newest" and link.google_prev >= (link.planfix_since or link.planfix_at):
         return Side.GOOGLE
     return Side.PLANFIX
 

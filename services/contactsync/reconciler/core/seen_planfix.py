@@ -70,8 +70,7 @@ def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
                     entry.member_at = max(entry.member_at, event.seen_at)
                 draft.confirming.pop(number, None)
             continue
-        last_same_at = entry.planfix_at if entry is not None and entry.planfix_hash == link.planfix_hash else 0.0
-        seen = observe.planfix_seen(link, contact, hash_, event.seen_at, event.member, last_same_at)
+        seen = observe.planfix_seen(link, contact, hash_, event.seen_at, event.member)
         if isinstance(seen, observe.Doubt):
             draft.wishes.planfix_contacts[number] = seen.not_before
             continue

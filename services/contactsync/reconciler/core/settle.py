@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core.link import Hold, Link, Pending
 from contactsync.reconciler.core.merge import Rules, Side, Write, advance
+from contactsync.reconciler.core.observe import google_now, planfix_now
 from contactsync_contracts.contact import ELEMENT_FIELDS, NAME_FIELDS, Contact
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
 
@@ -29,7 +29,7 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
             return _done(link, pending, item, rules, answered_at, label, now)
         case Outcome.LABELLED:
             done = _take_person(
-                replace(link, pending=None, merges=False, own=item.kept or link.own), item.person, label
+                replace(link, pending=None, merges=False, own=item.kept or link.own, adopt=False), item.person, label
             )
             if done.resource is None:
                 return replace(done, asked="match", asked_at=now, matched=False)
@@ -89,7 +89,7 @@ def _removed(link: Link, item: SettledItem) -> Link | None:
         planfix=link.planfix,
         planfix_hash=link.planfix_hash,
         planfix_at=link.planfix_at,
-        planfix_prev=link.planfix_prev,
+        planfix_since=link.planfix_since,
         planfix_wrote=link.planfix_wrote,
         member=link.member,
         member_at=link.member_at,
@@ -110,7 +110,7 @@ def _done(
         if item.person is None and pending.target:
             after = _assume_google(after, answer, now)
         labelled = link.labelled if overtaken else True
-        after = replace(after, labelled=labelled, stamped=True, own=link.own or _kept(pending))
+        after = replace(after, labelled=labelled, stamped=True, own=link.own or _kept(pending), adopt=False)
     else:
         answer = item.planfix.fields if item.planfix is not None else {**(link.planfix or {}), **pending.target}
         after = _take_planfix(replace(link, pending=None), item.planfix, answered_at)
@@ -128,15 +128,15 @@ def _created(link: Link, item: SettledItem, label: str, now: float) -> Link:
         # Done before a take-over; who it is, its stamp tells.
         return replace(link, pending=None, asked="match", asked_at=now, matched=False)
     sent = link.base_planfix or {}
-    settled_facts = {
-        "pending": None,
-        "own": item.kept or Kept.OURS,
-        "labelled": True,
-        "stamped": True,
-        "base_google": {name: person.fields[name] for name in sent if name in person.fields},
-        "limits": {**link.limits, **person.limits, **item.refused},
-    }
-    return replace(link, **{**_person_facts(link, person, label), **settled_facts})
+    return replace(
+        _take_person(link, person, label),
+        pending=None,
+        own=item.kept or Kept.OURS,
+        labelled=True,
+        stamped=True,
+        base_google={name: person.fields[name] for name in sent if name in person.fields},
+        limits={**link.limits, **person.limits, **item.refused},
+    )
 
 
 def _kept(pending: Pending) -> Kept | None:
@@ -144,26 +144,11 @@ def _kept(pending: Pending) -> Kept | None:
 
 
 def _take_person(link: Link, person: GooglePerson | None, label: str) -> Link:
-    facts = {} if person is None else _person_facts(link, person, label)
-    return replace(link, **facts) if facts else link
-
-
-def _person_facts(link: Link, person: GooglePerson, label: str) -> dict[str, Any]:
     """The answer is what the person is; nothing if something newer has been seen since."""
-    if link.google is not None and person.updated_at < link.google_at:
-        return {}
-    return {
-        "resource": person.resource,
-        "source_id": person.source_id,
-        "etag": person.etag,
-        "google": person.fields,
-        "google_hash": content_hash(person.fields),
-        "google_prev": link.google_at or person.updated_at,
-        "google_at": person.updated_at,
-        "raw": person.raw,
-        "labelled": label in person.labels,
-        "limits": {**link.limits, **person.limits},
-    }
+    if person is None or (link.google is not None and person.updated_at < link.google_at):
+        return link
+    after = google_now(link, person, content_hash(person.fields), person.updated_at)
+    return replace(after, labelled=label in person.labels, limits={**link.limits, **person.limits})
 
 
 def _assume_google(link: Link, content: Contact, now: float) -> Link:
@@ -174,22 +159,14 @@ def _assume_google(link: Link, content: Contact, now: float) -> Link:
 def _take_planfix(link: Link, contact: PlanfixContact | None, read_at: float) -> Link:
     if contact is None or read_at < link.planfix_at:
         return link
-    return replace(
-        link,
-        planfix=contact.fields,
-        planfix_hash=content_hash(contact.fields),
-        planfix_prev=link.planfix_at,
-        planfix_at=read_at,
-    )
+    return planfix_now(link, contact.fields, content_hash(contact.fields), read_at)
 
 
 def _note_refused(link: Link, pending: Pending, item: SettledItem, answer: Contact) -> Link:
     """Name what was not taken, per element where the field has elements. A name that Planfix cannot do without is
     restored in Google: it counts as Planfix's change."""
-    limits = dict(link.limits)
-    for name in pending.target:
-        for known in [known for known in limits if known == name or known.startswith(f"{name}:")]:
-            del limits[known]
+    limits = {known: reason for known, reason in link.limits.items() if _stays(known, link, pending)}
+    limits.update(item.person.limits if item.person is not None else {})
     base_planfix, base_google = dict(link.base_planfix or {}), dict(link.base_google or {})
     for name, reason in item.refused.items():
         wanted, taken = pending.target.get(name), answer.get(name)
@@ -201,6 +178,20 @@ def _note_refused(link: Link, pending: Pending, item: SettledItem, answer: Conta
         else:
             limits[name] = reason
     return replace(link, limits=limits, base_planfix=base_planfix, base_google=base_google)
+
+
+def _stays(known: str, link: Link, pending: Pending) -> bool:
+    """Whether a reason outlives a write: it is about another field, or about an element that Google alone still has
+    after a write to Google."""
+    name, _, key = known.partition(":") if known.partition(":")[0] in ELEMENT_FIELDS else (known, "", "")
+    if name not in pending.target:
+        return True
+    return pending.side is Side.GOOGLE and _has(link.google, name, key) and not _has(link.planfix, name, key)
+
+
+def _has(contact: Contact | None, name: str, key: str) -> bool:
+    value = (contact or {}).get(name, ())
+    return any(element.key == key for element in value if not isinstance(element, str))
 
 
 def merged(link: Link, survivor: int) -> Link:

@@ -1,0 +1,485 @@
+"""What an answer to a mutation makes of its link: facts, bases and reasons (semantics 2.3, 2.4, 2.6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from contactsync.hashing import content_hash
+from contactsync.reconciler.core import settle
+from contactsync.reconciler.core.link import Hold, Link, Pending
+from contactsync.reconciler.core.merge import Rules, Side
+from contactsync.reconciler.core.settle import ACCOUNT_FULL, CHECKING
+from contactsync_contracts.contact import Contact, Element
+from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
+
+LABEL = "contactGroups/ours"
+OLD: Contact = {"notes": "a"}
+NEW: Contact = {"notes": "b"}
+ANSWERED, NOW = 300.0, 310.0
+
+
+def pending(side: Side, op: str = "update", target: Contact = NEW, **more: Any) -> Pending:
+    values: dict[str, Any] = {"source": target, "before": {n: OLD.get(n, "") for n in target}, **more}
+    return Pending(side, op, "f1.1.5", 5, target, at=250.0, etag="e1", **values)  # type: ignore[arg-type]
+
+
+LINK = Link(
+    contact=1,
+    planfix=OLD,
+    planfix_hash=content_hash(OLD),
+    planfix_at=100.0,
+    member_at=100.0,
+    resource="people/c1",
+    source_id="1",
+    etag="e1",
+    google=OLD,
+    google_hash=content_hash(OLD),
+    google_at=100.0,
+    google_prev=50.0,
+    raw={"was": "there"},
+    base_planfix=OLD,
+    base_google=OLD,
+    labelled=True,
+    stamped=True,
+    own=Kept.OURS,
+    matched=True,
+    revision=5,
+)
+TO_GOOGLE = replace(LINK, planfix=NEW, planfix_hash=content_hash(NEW), pending=pending(Side.GOOGLE))
+TO_PLANFIX = replace(LINK, google=NEW, google_hash=content_hash(NEW), pending=pending(Side.PLANFIX))
+REMOVING = replace(LINK, member=False, leaving=True, pending=pending(Side.GOOGLE, "remove", {}))
+
+
+def person(fields: Contact, at: float = 290.0, **more: Any) -> GooglePerson:
+    values: dict[str, Any] = {
+        "resource": "people/c1", "source_id": "1", "etag": "e2", "labels": (LABEL,), "raw": {"is": "now"}, **more
+    }  # fmt: skip
+    return GooglePerson(updated_at=at, fields=fields, **values)
+
+
+def contact(fields: Contact) -> PlanfixContact:
+    return PlanfixContact(contact=1, fields=fields)
+
+
+def settled(link: Link, outcome: Outcome, rules: Rules | None = None, **more: Any) -> Link | None:
+    item = SettledItem(contact=1, mutation_id="f1.1.5", revision=5, outcome=outcome, **more)
+    return settle.settled(link, item, rules or Rules(), ANSWERED, LABEL, NOW)
+
+
+def done(link: Link, **more: Any) -> Link:
+    after = settled(link, Outcome.DONE, **more)
+    assert after is not None
+    return after
+
+
+# --- done -------------------------------------------------------------------------------------------------
+
+
+def test_without_a_mutation_under_way_an_answer_says_nothing() -> None:
+    assert settled(LINK, Outcome.REFUSED, reason="No.") == LINK
+
+
+def test_a_write_to_google_is_agreed_in_the_form_that_google_gives_it() -> None:
+    after = done(TO_GOOGLE, person=person({"notes": "B"}))
+    assert after == replace(
+        TO_GOOGLE,
+        pending=None,
+        etag="e2",
+        google={"notes": "B"},
+        google_hash=content_hash({"notes": "B"}),
+        google_at=290.0,
+        google_prev=100.0,
+        raw={"is": "now"},
+        base_planfix=NEW,
+        base_google={"notes": "B"},
+    )
+
+
+def test_a_write_to_planfix_is_agreed_in_the_form_that_planfix_gives_it() -> None:
+    after = done(TO_PLANFIX, planfix=contact({"notes": "B"}))
+    assert after == replace(
+        TO_PLANFIX,
+        pending=None,
+        planfix={"notes": "B"},
+        planfix_hash=content_hash({"notes": "B"}),
+        planfix_at=ANSWERED,
+        planfix_wrote=ANSWERED,
+        base_planfix={"notes": "B"},
+        base_google=NEW,
+    )
+
+
+def test_what_was_seen_after_a_write_to_google_is_a_change_to_its_answer() -> None:
+    newer = replace(TO_GOOGLE, google={"notes": "c"}, google_hash=7, google_at=295.0, labelled=False, etag="e3")
+    after = done(newer, person=person(NEW, limits={"site": "No."}))
+    assert (after.google, after.google_hash, after.google_at, after.etag) == ({"notes": "c"}, 7, 295.0, "e3")
+    assert (after.base_planfix, after.base_google) == (NEW, NEW)
+    assert not after.labelled, "it was taken off since"
+    at_once = done(replace(newer, google_at=290.0), person=person(NEW))
+    assert (at_once.google, at_once.labelled) == (NEW, True)
+
+
+def test_what_was_seen_after_a_write_to_planfix_is_a_change_to_its_answer() -> None:
+    newer = replace(TO_PLANFIX, planfix={"notes": "c"}, planfix_hash=7, planfix_at=301.0)
+    after = done(newer, planfix=contact(NEW))
+    assert (after.planfix, after.planfix_hash, after.planfix_at) == ({"notes": "c"}, 7, 301.0)
+    assert (after.base_planfix, after.planfix_wrote) == (NEW, ANSWERED)
+    at_once = done(replace(newer, planfix_at=ANSWERED), planfix=contact(NEW))
+    assert at_once.planfix == NEW
+
+
+def test_an_answer_that_planfix_reads_back_unchanged_keeps_the_time_of_its_content() -> None:
+    after = done(TO_PLANFIX, planfix=contact(OLD))
+    assert (after.planfix_since, after.planfix_at) == (100.0, ANSWERED)
+    assert (after.base_planfix, after.base_google) == (OLD, NEW), "ignored: no difference until it changes again"
+
+
+def test_an_answer_from_the_writers_memory_is_taken_as_asked_for_and_looked_at() -> None:
+    after = done(replace(TO_GOOGLE, google={"notes": "a", "given": "Ann"}))
+    assert after.google == {"notes": "b", "given": "Ann"}
+    assert after.google_hash == content_hash({"notes": "b", "given": "Ann"})
+    assert (after.asked, after.asked_at) == ("person", NOW)
+    assert (after.base_planfix, after.base_google, after.google_at) == (NEW, NEW, 100.0)
+    for_label = done(replace(LINK, labelled=False, pending=pending(Side.GOOGLE, "update", {})))
+    assert (for_label.asked, for_label.labelled, for_label.google) == ("", True, OLD)
+    in_planfix = done(replace(TO_PLANFIX, planfix={"notes": "a", "given": "Ann"}))
+    assert (in_planfix.planfix, in_planfix.base_planfix) == ({"notes": "a", "given": "Ann"}, NEW)
+    unknown = done(replace(TO_GOOGLE, google=None, base_google=None))
+    assert unknown.google == NEW
+
+
+@pytest.mark.parametrize(
+    ("op", "own", "expected"),
+    [
+        ("adopt", None, Kept.ADOPTED),
+        ("adopt", Kept.OURS, Kept.OURS),
+        ("update", None, None),
+        ("update", Kept.OURS, Kept.OURS),
+    ],
+)
+def test_an_adopted_person_is_under_the_label_stamped_and_no_private_one_any_more(
+    op: str, own: Kept | None, expected: Kept | None
+) -> None:
+    link = replace(LINK, own=own, stamped=False, labelled=False, adopt=True, pending=pending(Side.GOOGLE, op, {}))
+    after = done(link, person=person(OLD))
+    assert (after.own, after.stamped, after.labelled, after.adopt) == (expected, True, True, False)
+
+
+SENT: Contact = {"notes": "long", "given": "Ann"}
+CREATING = Link(
+    contact=1,
+    planfix=SENT,
+    planfix_hash=content_hash(SENT),
+    planfix_at=100.0,
+    base_planfix=SENT,
+    matched=True,
+    revision=5,
+    pending=pending(Side.GOOGLE, "ensure", {}),
+    limits={"site": "No."},
+)
+
+
+def test_a_created_person_is_the_base_as_it_was_answered() -> None:
+    answer: Contact = {"notes": "lo", "skype": ""}
+    made = person(answer, limits={"birthday": "No year."}, labels=())
+    after = done(CREATING, person=made, refused={"given": "Too long."})
+    assert after == replace(
+        CREATING,
+        pending=None,
+        resource="people/c1",
+        source_id="1",
+        etag="e2",
+        google=answer,
+        google_hash=content_hash(answer),
+        google_at=290.0,
+        raw={"is": "now"},
+        labelled=True,
+        stamped=True,
+        own=Kept.OURS,
+        base_google={"notes": "lo"},
+        limits={"site": "No.", "birthday": "No year.", "given": "Too long."},
+    )
+    assert done(CREATING, person=made, kept=Kept.ADOPTED).own is Kept.ADOPTED
+
+
+def test_a_person_made_before_a_take_over_is_found_by_its_stamp() -> None:
+    after = done(CREATING)
+    assert after == replace(CREATING, pending=None, asked="match", asked_at=NOW, matched=False)
+
+
+def test_a_created_person_that_was_seen_meanwhile_keeps_what_was_seen() -> None:
+    seen = replace(CREATING, resource="people/c1", google={"notes": "x"}, google_hash=7, google_at=295.0, etag="e3")
+    after = done(seen, person=person(SENT))
+    assert (after.google, after.etag, after.base_google) == ({"notes": "x"}, "e3", SENT)
+
+
+# --- removed ----------------------------------------------------------------------------------------------
+
+
+def test_a_contact_that_left_is_forgotten_when_its_label_came_off() -> None:
+    assert settled(REMOVING, Outcome.DONE, removed=True) is None
+
+
+@pytest.mark.parametrize("stays", [{"member": True}, {"kept": "By hand."}])
+def test_a_contact_that_came_back_meanwhile_is_linked_again_from_the_start(stays: dict[str, Any]) -> None:
+    after = done(
+        replace(
+            REMOVING,
+            is_company=True,
+            planfix_since=90.0,
+            planfix_wrote=80.0,
+            limits={"site": "No."},
+            hold=Hold("held_back", "No."),
+            **stays,
+        ),
+        removed=True,
+    )
+    assert after == Link(
+        contact=1,
+        is_company=True,
+        planfix=OLD,
+        planfix_hash=content_hash(OLD),
+        planfix_at=100.0,
+        planfix_since=90.0,
+        planfix_wrote=80.0,
+        member=bool(stays.get("member", False)),
+        member_at=100.0,
+        kept=str(stays.get("kept", "")),
+        revision=5,
+    )
+
+
+# --- not done ---------------------------------------------------------------------------------------------
+
+
+def test_another_filter_merges_the_fields() -> None:
+    ensuring = replace(CREATING, adopt=True, merges=True)
+    after = settled(ensuring, Outcome.LABELLED, person=person(OLD, labels=()), kept=Kept.ADOPTED)
+    assert after is not None
+    assert (after.merges, after.own, after.labelled, after.stamped) == (False, Kept.ADOPTED, True, True)
+    assert (after.pending, after.google, after.adopt, after.resource) == (None, OLD, False, "people/c1")
+    known = settled(replace(TO_GOOGLE, stamped=False, labelled=False), Outcome.LABELLED)
+    assert known == replace(TO_GOOGLE, pending=None, merges=False)
+    unknown = settled(ensuring, Outcome.LABELLED, kept=Kept.OURS)
+    assert unknown is not None
+    assert (unknown.asked, unknown.asked_at, unknown.matched) == ("match", NOW, False)
+    assert (unknown.merges, unknown.own, unknown.labelled, unknown.stamped) == (False, Kept.OURS, False, False)
+
+
+def test_a_stale_write_is_decided_again_from_what_was_answered() -> None:
+    after = settled(TO_GOOGLE, Outcome.STALE, person=person({"notes": "c"}, labels=()))
+    assert after is not None
+    assert (after.pending, after.google, after.etag, after.asked) == (None, {"notes": "c"}, "e2", "")
+    assert (after.base_google, after.labelled, after.google_prev) == (OLD, False, 100.0)
+    after = settled(replace(TO_PLANFIX, leaving=True), Outcome.STALE, planfix=contact({"notes": "c"}))
+    assert after is not None
+    assert (after.pending, after.planfix, after.planfix_at, after.leaving) == (None, {"notes": "c"}, ANSWERED, False)
+    assert after.planfix_wrote == 0.0, "nothing was written"
+
+
+def test_an_edit_seen_again_with_a_stale_answer_is_not_later_for_that() -> None:
+    edited = replace(TO_GOOGLE, google={"notes": "c"}, google_hash=content_hash({"notes": "c"}))
+    after = settled(edited, Outcome.STALE, person=person({"notes": "c"}))
+    assert after is not None
+    assert (after.google_prev, after.google_since, after.google_at) == (50.0, 100.0, 290.0)
+
+
+def test_a_stale_answer_without_news_is_no_reason_to_write_the_same_again() -> None:
+    after = settled(TO_GOOGLE, Outcome.STALE)
+    assert after == replace(TO_GOOGLE, pending=None, asked="person", asked_at=NOW)
+    older = settled(TO_GOOGLE, Outcome.STALE, person=person(NEW, at=99.0))
+    assert older == after
+    nobody = settled(replace(CREATING), Outcome.STALE)
+    assert nobody == replace(CREATING, pending=None)
+
+
+DISMISSED = "The person was deleted in Google Contacts."
+GONE = [
+    # name, link, what is left of it
+    (
+        "deleted_by_a_human",
+        TO_GOOGLE,
+        replace(TO_GOOGLE, pending=None, labelled=False, dismissed=DISMISSED),
+    ),
+    (
+        "whatever_it_waited_for",
+        replace(TO_GOOGLE, asked="label", hold=Hold("held_back", "No."), due=True),
+        replace(TO_GOOGLE, pending=None, labelled=False, dismissed=DISMISSED),
+    ),
+    ("left_meanwhile", replace(TO_GOOGLE, member=False), None),
+    (
+        "kept_by_hand",
+        replace(TO_GOOGLE, member=False, kept="By hand."),
+        replace(TO_GOOGLE, member=False, kept="By hand.", pending=None, labelled=False, dismissed=DISMISSED),
+    ),
+    (
+        "about_to_be_adopted",
+        replace(TO_GOOGLE, own=None, labelled=False, stamped=False, adopt=True),
+        replace(
+            TO_GOOGLE, own=None, labelled=False, stamped=False, pending=None, resource=None, google=None,
+            google_hash=0, google_at=0.0, raw=None, matched=False, adopt=False,
+        ),
+    ),
+    (
+        "labelled_by_hand",
+        replace(TO_GOOGLE, own=None),
+        replace(TO_GOOGLE, own=None, pending=None, labelled=False, dismissed=DISMISSED),
+    ),
+    (
+        "ours_without_a_label",
+        replace(TO_GOOGLE, labelled=False),
+        replace(TO_GOOGLE, pending=None, labelled=False, dismissed=DISMISSED),
+    ),
+    (
+        "dismissed_before",
+        replace(TO_GOOGLE, dismissed="Long ago."),
+        replace(TO_GOOGLE, pending=None, dismissed="Long ago."),
+    ),
+    ("merged_before", replace(TO_GOOGLE, merged_into=2), replace(TO_GOOGLE, pending=None, merged_into=2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("link", "left"), [r[1:] for r in GONE], ids=[r[0] for r in GONE])
+def test_a_person_that_is_gone(link: Link, left: Link | None) -> None:
+    assert settled(link, Outcome.GONE) == left
+
+
+PLANFIX_GONE = [
+    ("a_member_is_looked_up", TO_PLANFIX, {"hold": Hold("held_back", CHECKING)}),
+    (
+        "kept_by_hand_is_looked_up",
+        replace(TO_PLANFIX, member=False, kept="By hand."),
+        {"hold": Hold("held_back", CHECKING)},
+    ),
+    (
+        "one_that_left_goes_on_leaving",
+        replace(TO_PLANFIX, member=False, hold=Hold("held_back", "No.")),
+        {"hold": None, "leaving": True},
+    ),
+]
+
+
+@pytest.mark.parametrize(("link", "changes"), [r[1:] for r in PLANFIX_GONE], ids=[r[0] for r in PLANFIX_GONE])
+def test_a_contact_that_planfix_does_not_answer_with(link: Link, changes: dict[str, Any]) -> None:
+    """Absence from one answer means nothing yet."""
+    assert settled(link, Outcome.GONE) == replace(link, pending=None, **changes)
+
+
+REFUSALS = [
+    # name, link, outcome, reason, what changes
+    ("read_only", TO_PLANFIX, Outcome.READ_ONLY, "", {"read_only": True}),
+    ("account_full", CREATING, Outcome.FULL, "", {"hold": Hold("held_back", ACCOUNT_FULL)}),
+    ("refused", TO_GOOGLE, Outcome.REFUSED, "Too long.", {"hold": Hold("quarantined", "Too long.")}),
+    (
+        "refused_without_a_reason",
+        TO_PLANFIX,
+        Outcome.REFUSED,
+        "",
+        {"hold": Hold("quarantined", "The other side does not take this contact.")},
+    ),
+    ("last_edit_refused", replace(TO_PLANFIX, member=False, leaving=True), Outcome.REFUSED, "No.", {}),
+    (
+        "removal_refused",
+        replace(REMOVING, leaving=False),
+        Outcome.REFUSED,
+        "No.",
+        {"leaving": True, "hold": Hold("quarantined", "No.")},
+    ),
+    (
+        "removal_refused_after_the_last_edit",
+        REMOVING,
+        Outcome.REFUSED,
+        "No.",
+        {"leaving": True, "hold": Hold("quarantined", "No.")},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("link", "outcome", "reason", "changes"), [r[1:] for r in REFUSALS], ids=[r[0] for r in REFUSALS]
+)
+def test_a_refused_contact_waits_with_its_reason(
+    link: Link, outcome: Outcome, reason: str, changes: dict[str, Any]
+) -> None:
+    assert settled(link, outcome, reason=reason) == replace(link, pending=None, **changes)
+
+
+# --- refused fields ---------------------------------------------------------------------------------------
+
+
+def emails(*keys: str) -> tuple[Element, ...]:
+    return tuple(Element(key, key) for key in keys)
+
+
+def both(planfix: Contact, google: Contact, side: Side, **more: Any) -> Link:
+    target, before = (google, planfix) if side is Side.PLANFIX else (planfix, google)
+    under_way = pending(side, target=target, source=target, before=before)
+    return replace(LINK, planfix=planfix, google=google, pending=under_way, **more)
+
+
+def test_a_refused_field_stays_where_it_was_edited_with_its_reason() -> None:
+    link = both({"site": "a"}, {"site": "b"}, Side.PLANFIX, limits={"site": "Before.", "skype": "No."})
+    after = done(link, planfix=contact({"site": "a"}), refused={"site": "No."})
+    assert (after.planfix, after.google) == ({"site": "a"}, {"site": "b"})
+    assert after.limits == {"site": "No.", "skype": "No."}
+    assert after.base_planfix == {"notes": "a", "site": "a"}
+    assert after.base_google == {"notes": "a", "site": "b"}
+
+
+def test_a_reason_ends_with_a_write_that_is_taken() -> None:
+    link = both({"site": "a", "emails": ()}, {"site": "b", "emails": emails("c@x")}, Side.PLANFIX)
+    link = replace(link, limits={"site": "No.", "emails": "No.", "emails:c@x": "No.", "custom:7": "No."})
+    after = done(link, planfix=contact({"site": "b", "emails": emails("c@x")}))
+    assert after.limits == {"custom:7": "No."}
+
+
+def test_refused_elements_are_named_one_by_one() -> None:
+    link = both({"emails": emails("a@x")}, {"emails": emails("a@x", "b@x", "c@x")}, Side.PLANFIX)
+    after = done(link, planfix=contact({"emails": emails("a@x", "b@x")}), refused={"emails": "Taken."})
+    assert after.limits == {"emails:c@x": "Taken."}
+    unreadable = done(link, planfix=contact({"notes": "a"}), refused={"emails": "Taken."})
+    assert unreadable.limits == {"emails": "Taken."}
+
+
+def test_what_planfix_refused_stays_named_after_a_write_to_google() -> None:
+    now: Contact = {"emails": emails("a@x", "b@x"), "site": "s"}
+    link = both({"emails": emails("a@x"), "site": "s"}, now, Side.GOOGLE)
+    link = replace(link, limits={"emails:b@x": "Taken.", "emails:a@x": "Was.", "emails:z@x": "Was.", "site": "Was."})
+    after = done(link, person=person(now, limits={"birthday": "No year.", "site": "Cut."}))
+    assert after.limits == {"emails:b@x": "Taken.", "birthday": "No year.", "site": "Cut."}
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "side", "restored"),
+    [
+        pytest.param("given", "", Side.PLANFIX, True, id="a_name_cleared_in_google"),
+        pytest.param("family", "", Side.PLANFIX, True, id="a_family_name_cleared_in_google"),
+        pytest.param("given", "B", Side.PLANFIX, False, id="another_name"),
+        pytest.param("site", "", Side.PLANFIX, False, id="no_name"),
+        pytest.param("given", "", Side.GOOGLE, False, id="a_name_that_google_does_not_clear"),
+    ],
+)
+def test_a_name_that_planfix_cannot_do_without_is_restored_in_google(
+    name: str, wanted: str, side: Side, restored: bool
+) -> None:
+    """Without an entry in the reasons: it counts as Planfix's change against a base without the name."""
+    planfix, google = ({name: "A"}, {name: wanted}) if side is Side.PLANFIX else ({name: wanted}, {name: "A"})
+    answer: dict[str, Any] = (
+        {"planfix": contact({name: "A"})} if side is Side.PLANFIX else {"person": person({name: "A"})}
+    )
+    after = done(both(planfix, google, side), refused={name: "Needed."}, **answer)
+    assert after.base_planfix is not None
+    assert after.base_google is not None
+    if restored:
+        assert (after.base_planfix[name], after.base_google[name], after.limits) == ("", "", {})
+    else:
+        assert after.limits == {name: "Needed."}
+        assert (after.base_planfix[name], after.base_google[name]) == (planfix[name], google[name])
+
+
+def test_a_contact_whose_person_was_merged_into_anothers_is_not_created_again() -> None:
+    link = replace(TO_GOOGLE, asked="person", hold=Hold("held_back", "No."))
+    assert settle.merged(link, 2) == replace(TO_GOOGLE, pending=None, resource=None, labelled=False, merged_into=2)
