@@ -54,6 +54,9 @@ mutants: $(STAMP) ## How many small changes of the pure core the tests notice: M
 bench: $(STAMP) ## First sync and quiet cycle beside the floor (tests/benchmarks)
 	$(BIN)/python tests/benchmarks/first_sync.py $(BENCH)
 
+bench-scan: $(STAMP) ## What a quiet full scan of 25,000 links costs to plan
+	$(BIN)/python tests/benchmarks/quiet_scan.py $(BENCH)
+
 demo: $(STAMP) ## The main job on simulators: DEMO="--contacts 1000 --filters 2 --seed 7"
 	$(BIN)/contactsync demo $(DEMO)
 
