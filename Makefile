@@ -8,7 +8,7 @@ MUTMUT := build/mutmut
 # A pip of this vintage reads --require-hashes files with environment markers reliably.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup fmt lint types imports contracts test sim mutants bench demo lock clean
+.PHONY: help setup fmt lint types imports contracts test sim mutants bench bench-scan demo lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show these words
