@@ -47,6 +47,8 @@ wrote: `assert world.idle(5) == []`.
 """
 
 from .checks import check
-from .world import GoogleAccount, Office, Saved, World
+from .mishaps import Saved
+from .vendors import GoogleAccount
+from .world import Office, World
 
 __all__ = ["GoogleAccount", "Office", "Saved", "World", "check"]

@@ -15,7 +15,8 @@ from contactsync_contracts.messages import NewContactDefaults
 
 from .checks import check
 from .system import SERVICES
-from .world import GoogleAccount, World
+from .vendors import GoogleAccount
+from .world import World
 
 Step = Sequence[Any]
 FIELDS: Final = ("notes", "family", "position", "address", "birthday")

@@ -47,7 +47,7 @@ SETTINGS: Final = {
     "FULL_SCAN_SECONDS": "600",
 }
 _METRICS: Final = Metrics()
-_VAULT: Final = Vault([SETTINGS["SECRET_KEYS"]])
+VAULT: Final = Vault([SETTINGS["SECRET_KEYS"]])
 
 
 def settings_of(changes: Mapping[str, str]) -> Settings:
@@ -194,7 +194,7 @@ class System:
             wiring.planfix_limits(settings),
             clock=Clock(wall=clock, monotonic=self.loop.time, sleep=anyio.sleep),
         )
-        tokens = AccessTokens(bus, _VAULT, SignIn(self.vendors, life), now=clock)
+        tokens = AccessTokens(bus, VAULT, SignIn(self.vendors, life), now=clock)
         session = PeopleSession(carrier=GoogleCarrier(self.vendors, life))
         people: dict[str, GooglePeople] = {}
 
@@ -221,7 +221,7 @@ class System:
             carrier=PlanfixCarrier(self.vendors, life),
         )
         parts = wiring.Parts(
-            settings, bus, _METRICS, _VAULT, quotas, planfix, None, tokens, people_of, clock, self._layout
+            settings, bus, _METRICS, VAULT, quotas, planfix, None, tokens, people_of, clock, self._layout
         )
         await wiring.SERVICES[life.name](parts, stop)
 
