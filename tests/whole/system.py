@@ -17,7 +17,7 @@ from contactsync.google.client import GooglePeople
 from contactsync.google.session import PeopleSession
 from contactsync.planfix.client import PlanfixRest
 from contactsync.planfix.mapping import MappingConfig as PlanfixMapping
-from contactsync.runtime.bus import MSG_ID, TYPE, PubAck
+from contactsync.runtime.bus import MSG_ID, TYPE, PubAck, Transient
 from contactsync.runtime.grants import AccessTokens
 from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.metrics import Metrics
@@ -173,7 +173,9 @@ class System:
                 tasks.cancel_scope.cancel()
         except BaseException as error:
             for leaf in leaves(error):
-                if not isinstance(leaf, Killed):
+                if isinstance(leaf, Transient):  # without NATS a service does not start; its supervisor tries again
+                    life.die()
+                elif not isinstance(leaf, Killed):
                     self.crashes.append(f"{life.name}: {leaf!r}")
         finally:
             if (one := self.running.get(life.name)) is not None and one.life is life:

@@ -9,6 +9,7 @@ import orjson
 from contactsync.runtime.grants import AccessTokens
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
+    Approve,
     ChangeSettings,
     Enable,
     Model,
@@ -87,6 +88,13 @@ class Talk(Mishaps):
 
     def resume(self, filter_id: str) -> None:
         self.command(Resume(request_id=self._request(), filter_id=filter_id))
+
+    def approve(self, filter_id: str, hash_: str = "") -> list[str]:
+        """The frozen plan of this hash, all that are complete without one; their hashes."""
+        hashes = [hash_] if hash_ else [plan["hash"] for plan in self.status(filter_id)["plans"] if plan["hash"]]
+        for one in hashes:
+            self.command(Approve(request_id=self._request(), filter_id=filter_id, hash=one))
+        return hashes
 
     def two_way(self, filter_id: str, on: bool = True) -> None:
         self.command(ChangeSettings(request_id=self._request(), filter_id=filter_id, two_way=on))
