@@ -15,7 +15,8 @@ from contactsync_contracts.messages import NewContactDefaults
 
 from .checks import check
 from .system import SERVICES
-from .world import GoogleAccount, World
+from .vendors import GoogleAccount
+from .world import World
 
 Step = Sequence[Any]
 FIELDS: Final = ("notes", "family", "position", "address", "birthday")
@@ -441,17 +442,27 @@ def play(case: Case, steps: Sequence[Step]) -> None:
         case.world.hands.note_absences()
 
 
+def answer(case: Case) -> bool:
+    """Whoever is waited for says yes: to paused and frozen filters and to frozen plans. Whether anything waited."""
+    waited = False
+    for one in case.filters:
+        if case.world.approve(one):
+            waited = True
+        elif case.world.status(one)["state"] in ("paused", "frozen"):
+            case.world.resume(one)
+            waited = True
+    return waited
+
+
 def finish(case: Case) -> None:
     """Everything is mended, who has to say something says it, and the invariants hold once it rests."""
     world = case.world
     world.mended()
     world.connect(case.account)
     world.run_for(120.0)
-    for _ in range(3):
-        waiting = [one for one in case.filters if world.status(one)["state"] in ("paused", "frozen")]
-        for one in waiting:
-            world.resume(one)
-        if not waiting:
+    world.settle()
+    for _ in range(5):
+        if not answer(case):
             break
         world.settle()
     if case.cut:
