@@ -501,9 +501,9 @@ class World:
             return _item(one, Outcome.DONE, removed=ours, person=None)
         person.fields = {**person.fields, **self.google_server(one.fields)}
         person.labels.add(self.label_name)
-        kept = kept or Kept.ADOPTED
-        if not any(stamp.contact == one.contact for stamp in person.stamps):
-            person.stamps = [*person.stamps, Stamp(contact=one.contact, kept=kept)]
+        kept = Kept.ADOPTED if one.op == "adopt" else kept or Kept.ADOPTED
+        if not any(stamp == Stamp(contact=one.contact, kept=kept) for stamp in person.stamps):
+            person.stamps = [Stamp(contact=one.contact, kept=kept)]
         self.identity[one.contact] = person.resource, kept
         return _item(one, Outcome.DONE, person=self._shown(person), kept=kept)
 

@@ -12,6 +12,7 @@ from contactsync.reconciler.core import labelling, loops, runs, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.observe import PLANFIX_SETTLE_S
 from contactsync.reconciler.core.plan import merge_rules
 from contactsync_contracts.messages import ContactHeldBack, Handover, Outcome, Settled, SettledItem
 
@@ -36,6 +37,8 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
     rules = merge_rules(link, draft.rules)
     after = settle.settled(link, item, rules, answered_at, draft.filter.label, now)
     if item.outcome is Outcome.DONE:
+        if pending.side is Side.PLANFIX and item.planfix is None:
+            draft.wishes.planfix_contacts[link.contact] = answered_at + PLANFIX_SETTLE_S + 1.0
         _count(draft, link, item)
         if after is not None and pending.op == "update" and pending.target:
             after = loops.written(after, pending.target, now)

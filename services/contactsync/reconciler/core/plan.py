@@ -37,7 +37,7 @@ class Decision:
 
 def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if not rules.active:
-        return Decision(link if link.due else replace(link, due=True))
+        return Decision(replace(link, due=True))
     if link.due:
         link = replace(link, due=False)
     if link.open:
@@ -106,8 +106,7 @@ def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:
         return _to_planfix(link, rules, now, merged)
     bases: dict[str, Any] = {"base_planfix": merged.base_planfix, "base_google": merged.base_google}
     if not merged.to_google and link.labelled and link.stamped:
-        rested = merged.base_planfix == link.base_planfix and merged.base_google == link.base_google
-        return Decision(link if rested else replace(link, **bases))
+        return Decision(replace(link, **bases))
     planfix, google = link.planfix or {}, link.google or {}
     op = "update" if link.stamped or link.own is Kept.OURS else "adopt"
     names = merged.to_google
