@@ -30,6 +30,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """What the latest undo came to. run: the run that it takes back, contact after contact up to `after`; undone:
+    entries taken back; left: how many were not; why: of the first of those, in words without values."""
+
+    request_id: str
+    run: str = ""
+    at: float = 0.0
+    after: int = 0
+    finished: bool = True
+    undone: int = 0
+    left: int = 0
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FilterRecord:
     """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
     mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at:
@@ -42,7 +57,7 @@ class FilterRecord:
     conflict, breakers: the filter's own settings over the installation's; plans, spent: what waits
     for an approval, and what needed none (`breaker.py`); first_waits: what the first sync writes waits for one;
     creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
-    resumed_at: when a human last said that it may go on."""
+    resumed_at: when a human last said that it may go on; undo: the latest one."""
 
     filter_id: str
     name: str
@@ -89,6 +104,7 @@ class FilterRecord:
     creates_wait: str = ""
     copies: dict[str, list[float]] = field(default_factory=dict)
     resumed_at: float = 0.0
+    undo: Undo | None = None
 
     @property
     def active(self) -> bool:
@@ -104,7 +120,8 @@ class FilterRecord:
     def unfinished(self) -> bool:
         """Something goes on without a message: whoever takes over has to look."""
         plans = any(plan.approved or not plan.hash for plan in self.plans)
-        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans)
+        undo = self.undo is not None and not self.undo.finished
+        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans or undo)
 
     @property
     def waiting_plans(self) -> tuple[Plan, ...]:
@@ -149,6 +166,9 @@ def filter_from_json(stored: dict[str, Any]) -> FilterRecord:
         run["waits"] = tuple(run.get("waits", ()))
         values["run"] = Run(**run)
     values["plans"] = tuple(plan_from_json(plan) for plan in values.get("plans", ()))
+    if values.get("undo"):
+        undo = {name: value for name, value in values["undo"].items() if name in {f.name for f in fields(Undo)}}
+        values["undo"] = Undo(**{**undo, "why": tuple(undo.get("why", ()))})
     values["waiting"] = tuple(values.get("waiting", ()))
     return FilterRecord(**values)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from contactsync.reconciler.core.link import Ask, Link, Pending
+from contactsync.reconciler.core import slots
+from contactsync.reconciler.core.link import Ask, Link, Pending, Undoing
 from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge
+from contactsync.reconciler.core.slots import Turns
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Kept
 
@@ -55,6 +57,11 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
         return Decision(_create(link, rules, now))
     if link.google is None or link.raw is None:
         return Decision(_ask(link, "person", now))
+    if link.undoing is not None:
+        undone = _take_back(link, link.undoing, rules, now)
+        if undone is not None:
+            return Decision(undone)
+        link = link if link.merges else replace(link, undoing=None)
     if not link.merges:
         # Another filter of the account merges the fields; this one only asks for its label.
         if link.labelled:
@@ -100,13 +107,56 @@ def _create(link: Link, rules: FilterRules, now: float) -> Link:
     return _begin(link, rules, now, Side.GOOGLE, "ensure", {}, {}, {}, base_planfix=sent, base_google=None)
 
 
+def _take_back(link: Link, undoing: Undoing, rules: FilterRules, now: float) -> Link | None:
+    """Planfix gets its values back first, as if a human had edited them there; then `_reconcile` gives Google its
+    own (`_with_undo`), and whoever is not to stay linked is let go."""
+    names = slots.turned_back(link.planfix or {}, undoing.planfix)
+    if names and not undoing.tried and link.merges and rules.two_way and not link.read_only:
+        tried = replace(link, undoing=replace(undoing, tried=True))
+        return _begin(tried, rules, now, Side.PLANFIX, "update", names, {}, _part(link.planfix or {}, names))
+    if undoing.unlink and not slots.turned_back(link.google or {}, _turns_of_google(link, undoing)):
+        return _begin(link, rules, now, Side.GOOGLE, "remove", {}, {}, {})
+    return None
+
+
+def _turns_of_google(link: Link, undoing: Undoing) -> Turns:
+    """Only where Planfix has its value back: what it refused stays on both sides."""
+    planfix = link.planfix or {}
+    return {
+        slot: turn
+        for slot, turn in undoing.google.items()
+        if (there := undoing.planfix.get(slot)) is None or slots.stands(planfix, slot, there.before)
+    }
+
+
+def _with_undo(link: Link, undoing: Undoing, merged: Merge) -> Merge:
+    """Google's own values from before, which may be others than Planfix's: what a side cannot hold, for example."""
+    planfix, google = link.planfix or {}, link.google or {}
+    to_google, base_planfix, base_google = dict(merged.to_google), dict(merged.base_planfix), dict(merged.base_google)
+    for slot, turn in _turns_of_google(link, undoing).items():
+        name = slots.field_of(slot)
+        stands = any(slots.stands(google, slot, value) for value in (turn.before, turn.after))
+        if not stands or name in merged.to_planfix or name not in planfix:
+            continue  # edited since
+        wanted = slots.with_value(to_google.get(name, google[name]), slot, turn.before)
+        if wanted != google[name]:
+            to_google[name] = wanted
+        elif to_google.pop(name, None) is not None:
+            base_planfix[name], base_google[name] = planfix[name], google[name]
+    return replace(merged, to_google=to_google, base_planfix=base_planfix, base_google=base_google)
+
+
 def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:
     merged = _merge(link, rules)
+    if link.undoing is not None:
+        merged = _with_undo(link, link.undoing, merged)
     if merged.to_planfix:
         return _to_planfix(link, rules, now, merged)
     bases: dict[str, Any] = {"base_planfix": merged.base_planfix, "base_google": merged.base_google}
     if not merged.to_google and link.labelled and link.stamped:
-        return Decision(replace(link, **bases))
+        if link.undoing is not None and link.undoing.unlink:
+            return Decision(_begin(link, rules, now, Side.GOOGLE, "remove", {}, {}, {}))
+        return Decision(replace(link, undoing=None, **bases))
     planfix, google = link.planfix or {}, link.google or {}
     op = "update" if link.stamped or link.own is Kept.OURS else "adopt"
     names = merged.to_google

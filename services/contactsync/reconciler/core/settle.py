@@ -82,6 +82,20 @@ def _removed(link: Link) -> Link | None:
     """The label came off. A contact that came back in the meantime is linked again, from the start."""
     if not link.member and not link.kept:
         return None
+    if link.undoing is not None and link.undoing.unlink:
+        return let_go(_take_person(link, item.person, ""), link.undoing.unlink)
+    return afresh(link)
+
+
+def let_go(link: Link, reason: str) -> Link:
+    """Dismissed; what is known of the person stays, so that older sights of it are told from newer ones."""
+    return replace(
+        link, pending=None, asked="", labelled=False, stamped=False, hold=None, undoing=None, dismissed=reason
+    )
+
+
+def afresh(link: Link) -> Link:
+    """As if the contact had just come into the list; its partner is looked for by stamp and match."""
     return Link(
         contact=link.contact,
         is_company=link.is_company,
