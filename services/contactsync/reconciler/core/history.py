@@ -98,11 +98,8 @@ def settled(draft: Draft, link: Link, after: Link | None, item: SettledItem) -> 
 
 def _done(link: Link, pending: Pending, item: SettledItem) -> dict[str, Any] | None:
     entry = _entry(pending)
-    match pending.op:
-        case "ensure":
-            return entry
-        case "remove":
-            return entry | ({"fields": fields} if item.removed and (fields := _unshared(link)) else {})
+    if pending.op in ("ensure", "remove"):
+        return entry
     if not pending.target:
         return entry | {"operation": "linked" if pending.op == "adopt" else "labelled"}
     shown = item.person.fields if item.person is not None else item.planfix.fields if item.planfix is not None else {}
@@ -144,12 +141,6 @@ def _other_side(link: Link, pending: Pending, written: Turns) -> Turns:
     return found
 
 
-def _unshared(link: Link) -> dict[str, Any]:
-    """What stood only in Google when its person was removed, e.g. of a one-way list."""
-    google, base = link.google or {}, link.base_google or {}
-    return {name: [_plain(value), None] for name, value in google.items() if name in base and base[name] != value}
-
-
 def _is_known(pending: Pending, item: SettledItem) -> bool:
     """Whether the answer shows what became of the side, or says for certain that nothing was written."""
     shown = item.planfix if pending.side is Side.PLANFIX else item.person
@@ -161,11 +152,13 @@ def _all_stand(lost: tuple[Lost, ...], after: Link | None) -> bool:
     if after is None:
         return False
     sides = {Side.PLANFIX: after.planfix or {}, Side.GOOGLE: after.google or {}}
-    for item in lost:
-        value = slots.value_at(sides[item.side], item.field)
-        if (value if isinstance(value, str) else value and value.kind) != item.value:
-            return False
-    return True
+    return all(_stands(slots.value_at(sides[item.side], item.field), item) for item in lost)
+
+
+def _stands(value: slots.Value, item: Lost) -> bool:
+    if isinstance(value, str):
+        return value == item.value
+    return item.value == "" if value is None else item.value in (value.kind, value.value)
 
 
 # --- without a write --------------------------------------------------------------------------------------
