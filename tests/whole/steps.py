@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from contactsync_contracts.contact import Element
-from contactsync_contracts.messages import NewContactDefaults
+from contactsync_contracts.messages import NewContactDefaults, Undo
 
 from .checks import check
 from .system import SERVICES
@@ -317,6 +317,21 @@ def resume(case: Case, which: int) -> None:
     case.world.resume(case.filter(which))
 
 
+def undo(case: Case, place: int) -> None:
+    """Somebody takes back an entry of the history, whatever it is."""
+    filter_id = case.filter(place)
+    if case.world.record(filter_id) is None or "reconciler" not in case.world.system.running:
+        return
+    entries = case.world.query("history", filter_id=filter_id, limit=16)["entries"]
+    if entries:
+        entry = entries[place % len(entries)]
+        if entry["operation"] in ("created", "linked", "restored"):
+            case.world.hands.dismissing.add(entry["contact"])
+            case.world.hands.left.add(entry["contact"])
+        name = entry["id"].rpartition(":")[2]
+        case.world.command(Undo(request_id=case.world.request_id(), filter_id=filter_id, entry=name))
+
+
 def sync(case: Case, which: int) -> None:
     case.world.sync(case.filter(which))
 
@@ -395,7 +410,7 @@ PLAYED: Final[dict[str, Callable[..., None]]] = {
         leave, enter, flip, trash, restore, see, may_edit, new_contact, rename_filter,
         new_person, label_private, unlabel, relabel, delete_person, undelete_person, merge_people,
         rename_label, delete_label, rename_resource,
-        direction, pause, resume, sync, revoke, connect,
+        direction, pause, resume, sync, undo, revoke, connect,
         fault, short, expire, kill, restart, lose, replay, away, wait,
     )
 }  # fmt: skip

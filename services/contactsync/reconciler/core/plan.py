@@ -60,7 +60,7 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if link.undoing is not None:
         undone = _take_back(link, link.undoing, rules, now)
         if undone is not None:
-            return Decision(undone)
+            return undone
         link = link if link.merges else replace(link, undoing=None)
     if not link.merges:
         # Another filter of the account merges the fields; this one only asks for its label.
@@ -71,11 +71,16 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
 
 
 def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
-    """The contact left the filter (confirmed by id): the label comes off; an edit made in Google goes first."""
+    """The contact left the filter (confirmed by id): the label comes off."""
     if link.resource is None or (link.own is None and not link.labelled):
         return Decision(None)
     if link.leaving and link.hold is not None:
         return Decision(link)  # its removal was refused; a change or a person may try again
+    return _let_go(link, rules, now)
+
+
+def _let_go(link: Link, rules: FilterRules, now: float) -> Decision:
+    """The person is let go; an edit made in Google goes to Planfix first."""
     link = replace(link, hold=None)
     lost: tuple[Lost, ...] = ()
     if link.merges and link.base_google:
@@ -107,15 +112,16 @@ def _create(link: Link, rules: FilterRules, now: float) -> Link:
     return _begin(link, rules, now, Side.GOOGLE, "ensure", {}, {}, {}, base_planfix=sent, base_google=None)
 
 
-def _take_back(link: Link, undoing: Undoing, rules: FilterRules, now: float) -> Link | None:
+def _take_back(link: Link, undoing: Undoing, rules: FilterRules, now: float) -> Decision | None:
     """Planfix gets its values back first, as if a human had edited them there; then `_reconcile` gives Google its
     own (`_with_undo`), and whoever is not to stay linked is let go."""
     names = slots.turned_back(link.planfix or {}, undoing.planfix)
     if names and not undoing.tried and link.merges and rules.two_way and not link.read_only:
         tried = replace(link, undoing=replace(undoing, tried=True))
-        return _begin(tried, rules, now, Side.PLANFIX, "update", names, {}, _part(link.planfix or {}, names))
+        before = _of(link.planfix or {}, names)
+        return Decision(_begin(tried, rules, now, Side.PLANFIX, "update", names, {}, before))
     if undoing.unlink and not slots.turned_back(link.google or {}, _turns_of_google(link, undoing)):
-        return _begin(link, rules, now, Side.GOOGLE, "remove", {}, {}, {})
+        return _let_go(link, rules, now)
     return None
 
 
@@ -155,12 +161,12 @@ def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:
     bases: dict[str, Any] = {"base_planfix": merged.base_planfix, "base_google": merged.base_google}
     if not merged.to_google and link.labelled and link.stamped:
         if link.undoing is not None and link.undoing.unlink:
-            return Decision(_begin(link, rules, now, Side.GOOGLE, "remove", {}, {}, {}))
+            return _let_go(link, rules, now)
         return Decision(replace(link, undoing=None, **bases))
     planfix, google = link.planfix or {}, link.google or {}
     op = "update" if link.stamped or link.own is Kept.OURS else "adopt"
     names = merged.to_google
-    begun = _begin(link, rules, now, Side.GOOGLE, op, names, _part(planfix, names), _part(google, names), **bases)
+    begun = _begin(link, rules, now, Side.GOOGLE, op, names, _of(planfix, names), _of(google, names), **bases)
     return Decision(begun, merged.lost)
 
 
@@ -174,8 +180,8 @@ def _to_planfix(link: Link, rules: FilterRules, now: float, merged: Merge) -> De
         Side.PLANFIX,
         "update",
         names,
-        _part(google, names),
-        _part(planfix, names),
+        _of(google, names),
+        _of(planfix, names),
     )
     lost = tuple(item for item in merged.lost if item.side is Side.PLANFIX)
     return Decision(begun, lost)
@@ -211,7 +217,7 @@ def _winner(link: Link, policy: str) -> Side:
     return Side.PLANFIX
 
 
-def _part(contact: Contact, names: Contact) -> Contact:
+def _of(contact: Contact, names: Contact) -> Contact:
     return {name: contact[name] for name in names if name in contact}
 
 

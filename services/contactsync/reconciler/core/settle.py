@@ -90,7 +90,15 @@ def _removed(link: Link) -> Link | None:
 def let_go(link: Link, reason: str) -> Link:
     """Dismissed; what is known of the person stays, so that older sights of it are told from newer ones."""
     return replace(
-        link, pending=None, asked="", labelled=False, stamped=False, hold=None, undoing=None, dismissed=reason
+        link,
+        pending=None,
+        asked="",
+        labelled=False,
+        stamped=False,
+        leaving=False,
+        hold=None,
+        undoing=None,
+        dismissed=reason,
     )
 
 
