@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from contactsync.reconciler.core.link import Ask, Link, Pending
+from contactsync.reconciler.core.index import is_unbegun
+from contactsync.reconciler.core.link import Ask, Link, Pending, anew
 from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge
+from contactsync.reconciler.core.reasons import POSSIBLE_DUPLICATE
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Kept
 
@@ -25,6 +27,8 @@ class FilterRules:
     conflict: str = "newest"
     two_way_since: float = 0.0
     """What was in Google before was edited while the filter was one-way: such edits lose."""
+    first_matching: bool = False
+    """Contacts of the first sync are still to be matched: another one may claim the same person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,19 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
         return Decision(link)
     if not link.member and not link.kept:
         return _leave(link, rules, now)
+    if link.gone_at:
+        link = anew(link)  # it was one of many who vanished at once, and a human wants them back
     if link.hold is not None:
-        return Decision(link)
+        again = link.hold.state == POSSIBLE_DUPLICATE and not link.matched
+        return Decision(_ask(link, "match", now) if again else link)
     if link.resource is None:
         if not link.matched:
             return Decision(_ask(link, "match", now))
         return Decision(_create(link, rules, now))
     if link.google is None or link.raw is None:
         return Decision(_ask(link, "person", now))
+    if rules.first_matching and is_unbegun(link):
+        return Decision(link)
     if not link.merges:
         # Another filter of the account merges the fields; this one only asks for its label.
         if link.labelled:
@@ -65,7 +74,7 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
 
 def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
     """The contact left the filter (confirmed by id): the label comes off; an edit made in Google goes first."""
-    if link.resource is None or (link.own is None and not link.labelled):
+    if link.gone_at or link.resource is None or (link.own is None and not link.labelled):
         return Decision(None)
     if link.leaving and link.hold is not None:
         return Decision(link)  # its removal was refused; a change or a person may try again
