@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core.commands import Command
+from contactsync.reconciler.core.decided import decided_from_json, decided_to_json
 from contactsync.reconciler.core.filter import filter_from_json, filter_to_json
 from contactsync.reconciler.core.link import (
     Arrival,
@@ -120,7 +121,12 @@ class Actor:
             return Machine(None, [], [], self._hasher, self._policy)
         async for stored in self._bus.load(f"{self._key}.arrival."):
             arrivals.append(arrival_from_json(orjson.loads(stored.value)))
-        machine = Machine(filter_from_json(orjson.loads(record.value)), [], arrivals, self._hasher, self._policy)
+        decided = [
+            decided_from_json(orjson.loads(stored.value)) async for stored in self._bus.load(f"{self._key}.decided.")
+        ]
+        machine = Machine(
+            filter_from_json(orjson.loads(record.value)), [], arrivals, self._hasher, self._policy, decided
+        )
         async for stored in self._bus.load(f"{self._key}.link."):
             machine.know(link_from_json(orjson.loads(stored.value)))  # one by one: 25,000 whole links are 150 MB
         return machine
@@ -198,6 +204,7 @@ class Actor:
                 return
             asked = [link for a in candidates.answers if (link := step.links.get(a.contact)) is not None]
             machine.load(asked)
+            machine.load(await self._links(machine.needs(candidates)))
             machine.handle(candidates, now)
             step.join(machine.finish(now))
 
@@ -268,6 +275,13 @@ class Actor:
                 None if arrival is None else orjson.dumps(arrival_to_json(arrival)),
             )
             for source_id, arrival in step.arrivals.items()
+        ]
+        puts += [
+            Put(
+                subjects.decided_key(self._filter_id, contact),
+                None if decided is None else orjson.dumps(decided_to_json(decided)),
+            )
+            for contact, decided in step.decided.items()
         ]
         last = [
             Put(subjects.request_key(self._filter_id, request), orjson.dumps({"at": now, "refused": refused}))

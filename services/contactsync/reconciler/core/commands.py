@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from contactsync.reconciler.core import freeze, guard, labelling, runs, undoing
+from contactsync.reconciler.core import decisions, freeze, guard, labelling, restoring, runs, undoing
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync_contracts.messages import (
@@ -83,6 +83,10 @@ def needs(draft: Draft, event: Command) -> set[int]:
             return read_only(draft)
         case Undo():
             return undoing.needs(event)
+        case Decide():
+            return decisions.needs(draft, event)
+        case Restore() if event.contact is not None:
+            return {event.contact}
         case _:
             return set()
 
@@ -92,6 +96,7 @@ def carry_out(draft: Draft, event: Command, now: float) -> None:
     match event:
         case SyncRequest():
             recheck(draft, now)
+            restoring.try_refused(draft)
             sync(draft, event.request_id, now)
         case Enable():
             enable(draft, event, now)
@@ -105,7 +110,11 @@ def carry_out(draft: Draft, event: Command, now: float) -> None:
             guard.approve(draft, event.request_id, event.hash)
         case Undo():
             undoing.undo(draft, event, now)
-        case Decide() | Restore() | Rebuild() | Disconnect():
+        case Decide():
+            draft.refuse(event.request_id, decisions.decide(draft, event))
+        case Restore():
+            draft.refuse(event.request_id, restoring.restore(draft, event.contact))
+        case Rebuild() | Disconnect():
             draft.refuse(event.request_id, "This release cannot do that yet.")
         case _:
             assert_never(event)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from contactsync.reconciler.core import breaker, freeze, loops
+from contactsync.reconciler.core import breaker, freeze, loops, sweeping
 from contactsync.reconciler.core.breaker import COUNTED, Frozen, Kind, Plan
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
@@ -61,6 +61,7 @@ def _kind(draft: Draft, link: Link) -> Kind | None:
             return "again" if record.creates_wait else None
         case "update" | "adopt":
             first = record.phase != "done" or (record.run is not None and record.run.first)
+            first = first or sweeping.ADOPT in record.sweeps  # its partners are adopted last
             return "update" if pending.target and not first else None
 
 
@@ -268,7 +269,9 @@ def _more_may_come(draft: Draft, plan: Plan) -> bool:
 
 def _still_comparing(draft: Draft) -> bool:
     arriving = any(arrival.stage in ("new", "matching") for arrival in draft.arrivals.values())
-    return draft.filter.phase != "done" or bool(draft.index.open) or arriving
+    record = draft.filter
+    matching = record.phase != "done" or record.first_matching or bool(record.sweeps)
+    return matching or bool(draft.index.open) or arriving
 
 
 # ---- approving
