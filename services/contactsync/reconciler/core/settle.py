@@ -83,7 +83,7 @@ def _removed(link: Link) -> Link | None:
     if not link.member and not link.kept:
         return None
     if link.undoing is not None and link.undoing.unlink:
-        return let_go(_take_person(link, item.person, ""), link.undoing.unlink)
+        return let_go(link, link.undoing.unlink)
     return afresh(link)
 
 
