@@ -13,6 +13,7 @@ from contactsync_contracts.messages import (
     Kept,
     Pause,
     PlanfixListed,
+    Restore,
     Resume,
     Stamp,
     SyncFinished,
@@ -472,3 +473,51 @@ def test_a_shared_phone_of_two_names_is_nobodys_rival() -> None:
     world.person("people/c1", person_fields("Ann", "Lee", phones=phones("+1")))
     world.enable()
     assert sorted(world.writes) == ["google adopt 1", "google ensure 2"]
+
+
+@modes
+def test_many_decided_to_be_new_are_no_copies_of_another_tool(mode: str) -> None:
+    """The loop detector counts contacts of one name and number that are made again and again."""
+    world = in_mode(mode)
+    for number in range(1, 17):
+        world.contact(number, emails=email(f"{(number + 3) // 4}@x"))
+    for number in range(1, 5):
+        world.person(f"people/c{number}", person_fields(email=f"{number}@x"))
+    world.enable()
+    assert not world.writes
+    assert decide(world, "new") == ""
+    assert world.state() is FilterState.IN_SYNC
+    assert len(world.writes) == 16
+
+
+def test_a_copy_decided_to_be_new_is_not_taken_for_its_original_later() -> None:
+    world = in_mode("steady")
+    world.contact(1, given="N1", emails=email("1@x"))
+    world.contact(2, given="N2", emails=email("2@x"))
+    world.enable()
+    original = world.person_of(1)
+    copy = world.person("people/c9", person_fields("N1", email="1@x"), label=True)
+    copy.stamps = list(original.stamps)
+    world.run(world.saw_google("people/c9"))
+    decide(world, "new", None, "people/c9")
+    copy.stamps = [stamp for stamp in copy.stamps if stamp.contact == 1]  # as if ours had not got there
+    del world.people[original.resource]
+    world.now += 1
+    world.run(world.saw_gone(original.resource))
+    world._serial += 1
+    world.run(Restore(request_id="r", filter_id=FILTER, contact=1))
+    assert world.person_of(1).resource not in ("people/c9", original.resource)
+    assert world.person_of(101).resource == "people/c9"
+
+
+def test_a_person_without_a_name_becomes_the_contact_that_a_human_names() -> None:
+    world = in_mode("steady")
+    world.contact(1, given="N1", emails=email("1@x"))
+    world.contact(5, given="Eve", emails=email("e@x"))
+    world.members.discard(5)
+    world.enable()
+    world.person("people/c5", person_fields("", "", email="other@x"), label=True)
+    world.run(world.saw_google("people/c5"))
+    assert [a.reason for a in world.arrivals] == [reasons.NAMELESS]
+    assert decide(world, "same", 5, "people/c5") == ""
+    assert world.person_of(5).resource == "people/c5"

@@ -65,7 +65,7 @@ def decide_arrival(arrival: Arrival, *, two_way: bool, active: bool, now: float)
         return _held(arrival, reasons.REVERSE_OFF)
     if arrival.stage == "held":
         return replace(arrival, stage="matching", asked_at=now) if arrival.reason == reasons.REVERSE_OFF else arrival
-    if not any(arrival.google.get(name) for name in NAME_FIELDS):
+    if not arrival.same and not any(arrival.google.get(name) for name in NAME_FIELDS):
         return _held(arrival, reasons.NAMELESS)
     return replace(arrival, stage="matching", asked_at=now)
 

@@ -39,6 +39,10 @@ class Decisions:
         one = self._decided.get(contact)
         return one is not None and resource in one.apart
 
+    def about(self, resource: str) -> bool:
+        """Whether anything was decided about this person."""
+        return any(resource in (one.same, *one.apart) for one in self._decided.values())
+
     def join(self, contact: int, resource: str) -> None:
         """They are one, whatever was said before."""
         one = self._decided.get(contact) or Decided(contact)

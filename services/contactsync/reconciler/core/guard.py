@@ -145,7 +145,10 @@ def loops_found(
     record = draft.filter
     if record.phase != "done" or not record.active or (record.run is not None and record.run.first):
         return False
-    made: list[Contact | None] = [a.source for a in arrivals if a.stage == "creating" and not a.passed]
+    decisions = draft.decisions  # whom a human said to be new is no tool's copy
+    made: list[Contact | None] = [
+        a.source for a in arrivals if a.stage == "creating" and not a.passed and not decisions.about(a.resource)
+    ]
     for link, decision in decided:
         pending = decision.link.pending if decision.link is not None else None
         if pending is None or link.pending is not None:
@@ -154,7 +157,9 @@ def loops_found(
             if loops.flips(link, pending.target, record.resumed_at, now):
                 draft.record = freeze.freeze(record, loops.FLIPS, label_gone=False)
                 return True
-        elif pending.op == "ensure" and link.base_planfix is None and draft.index.alike(link.planfix) > 1:
+        elif pending.op != "ensure" or link.base_planfix is not None or decisions.get(link.contact) is not None:
+            continue
+        elif draft.index.alike(link.planfix) > 1:
             made.append(link.planfix)
     copies = record.copies
     for fields in made:

@@ -133,10 +133,11 @@ def candidates_found(draft: Draft, event: GoogleCandidates) -> None:
         if link is None or link.asked != "match":
             continue
         name = arriving.name_key(link.planfix or {}, draft.hasher)
-        answers.append((link, partners(name, answer.candidates)))
+        offered = [c for c in answer.candidates if not draft.decisions.apart(link.contact, c.resource)]
+        answers.append((link, partners(name, offered)))
     claims: dict[str, set[int]] = {}
     for link, found in answers:
-        for resource in _offered(draft, link, found):
+        for resource in _offered(found):
             claims.setdefault(resource, set()).add(link.contact)
     for resource, contacts in claims.items():
         _unpromise(draft, resource, contacts)
@@ -147,7 +148,7 @@ def candidates_found(draft: Draft, event: GoogleCandidates) -> None:
         elif found and found[0].by == "stamp":
             _join_stamped(draft, asked, found)
         else:
-            _join_matched(draft, asked, _offered(draft, link, found), claims)
+            _join_matched(draft, asked, _offered(found), claims)
 
 
 def end_first_matching(draft: Draft) -> None:
@@ -208,10 +209,9 @@ def _join_matched(draft: Draft, link: Link, offered: tuple[str, ...], claims: di
     _hold(draft, replace(link, hold=held))
 
 
-def _offered(draft: Draft, link: Link, found: tuple[Candidate, ...]) -> tuple[str, ...]:
-    """The candidates that nobody has said it is not; none where a stamp tells."""
-    names = dict.fromkeys(c.resource for c in found if c.by != "stamp")
-    return tuple(name for name in names if not draft.decisions.apart(link.contact, name))
+def _offered(found: tuple[Candidate, ...]) -> tuple[str, ...]:
+    """The candidates; none where a stamp tells."""
+    return tuple(dict.fromkeys(c.resource for c in found if c.by != "stamp"))
 
 
 def _rivals(draft: Draft, contact: int, resource: str, claims: dict[str, set[int]]) -> set[int]:

@@ -111,6 +111,8 @@ def _partner_of(draft: Draft, person: GooglePerson) -> int | None:
         entry = draft.index.get(stamp.contact)
         if entry is None or entry.state is ContactState.MERGED:
             continue
+        if draft.decisions.apart(stamp.contact, person.resource):
+            continue
         again = entry.state is ContactState.DISMISSED and draft.filter.label in person.labels
         if entry.resource is None or again:
             return stamp.contact
