@@ -6,8 +6,9 @@ that a body lacks is cleared, lists lag behind writes, label names are unique, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from contactsync.errors import AccountFull, Exists, OutcomeUnknown, Rejected, Stale, VendorError
@@ -56,6 +57,16 @@ class FakeGoogle:
     list_lag_s: float = 8.0
     room: int = 25_000
     refuse: Callable[[Json], bool] = lambda body: False
+    blame: Callable[[Json], str] = lambda body: ""
+    """Which field of a person Google does not take, if any."""
+    names_bad: bool = True
+    """Whether a batch's error says which people are to blame."""
+    cut: Callable[[list[str]], list[str]] = lambda shown: shown
+    """What is left of a listing that loses people and does not say so."""
+    labels_hidden_until: float = 0.0
+    """So long the list of labels is empty and calls itself complete."""
+    stamps_answered: bool = True
+    """Whether the answer to a create shows client data."""
     faults: dict[str, list[tuple[str, Exception]]] = field(default_factory=dict)
     calls: list[tuple[str, int]] = field(default_factory=list)
     serial: int = 100
@@ -85,7 +96,7 @@ class FakeGoogle:
 
     async def list_page(self, *, sync_token: str | None, page_token: str | None, cls: Class) -> PeoplePage:
         self._leave(self._enter("list_page", 1))
-        shown = [n for n in self.people if self.born[n] <= self.clock() - self.list_lag_s]
+        shown = self.cut([n for n in self.people if self.born[n] <= self.clock() - self.list_lag_s])
         at = int(page_token or 0)
         page = tuple(self._person(name) for name in shown[at : at + 100])
         more = str(at + 100) if at + 100 < len(shown) else None
@@ -99,11 +110,13 @@ class FakeGoogle:
         after = self._enter("create_people", len(bodies))
         if len(self.people) + len(bodies) > self.room:
             raise AccountFull("the account is full")
-        bad = {str(at): "poisoned" for at, body in enumerate(bodies) if self.refuse(body)}
-        if bad:
-            raise Rejected("poisoned", bad)
+        self._check({str(at): body for at, body in enumerate(bodies)})
         made = [self._person(self._store(dict(body))) for body in bodies]
         self._leave(after)
+        if not self.stamps_answered:
+            return [
+                person.model_copy(update={"stamps": (), "raw": person.raw | {"clientData": []}}) for person in made
+            ]
         return made
 
     async def update_people(
@@ -118,9 +131,7 @@ class FakeGoogle:
         }
         if stale and len(updates) == 1:
             raise Stale("etag")
-        bad = {u.resource: "poisoned" for u in updates if self.refuse(u.body)}
-        if stale or bad:
-            raise Rejected("some", bad | dict.fromkeys(stale, "etag"), stale=frozenset(stale))
+        self._check({u.resource: u.body for u in updates}, stale)
         for update in updates:
             person = self.people[update.resource]
             for name in mask:
@@ -136,6 +147,8 @@ class FakeGoogle:
 
     async def list_labels(self, *, cls: Class) -> list[Label]:
         self._leave(self._enter("list_labels", 1))
+        if self.clock() < self.labels_hidden_until:
+            return []
         return [self._label(one) for one in self.labels if self.born[one] <= self.clock() - self.list_lag_s]
 
     async def get_label(self, resource: str, *, cls: Class) -> Label | None:
@@ -174,6 +187,17 @@ class FakeGoogle:
 
     # ---- parts
 
+    def _check(self, bodies: Mapping[str, Json], stale: Collection[str] = ()) -> None:
+        """The 400 of bodies that Google does not take, as the client tells it."""
+        fields = {key: field for key, body in bodies.items() if (field := self.blame(body))}
+        bad = {key: f"bad {fields.get(key, 'contact')}" for key, body in bodies.items() if self.refuse(body)}
+        bad |= {key: f"bad {field}" for key, field in fields.items()}
+        if not bad and not stale:
+            return
+        if len(bodies) == 1 or not self.names_bad:
+            raise Rejected(next(iter(bad.values())), fields={"": next(iter(fields.values()))} if fields else {})
+        raise Rejected("some", bad | dict.fromkeys(stale, "etag"), stale=frozenset(stale), fields=fields)
+
     def _enter(self, call: str, size: int) -> Exception | None:
         self.calls.append((call, size))
         if self.faults.get(call):
@@ -199,7 +223,8 @@ class FakeGoogle:
         self.serial += 1
         person = self.people[name]
         number = int(name.removeprefix("people/c"))
-        source = {"type": "CONTACT", "id": f"{number:x}", "etag": f"#{self.serial}"}
+        moment = datetime.fromtimestamp(self.clock(), UTC).isoformat()
+        source = {"type": "CONTACT", "id": f"{number:x}", "etag": f"#{self.serial}", "updateTime": moment}
         person["metadata"] = {"sources": [source]}
         person["resourceName"] = name
 

@@ -1,41 +1,58 @@
 """Creating Planfix contacts once and only once (2-semantics I2).
 
-Planfix knows no idempotency key either: every new contact carries a marker (`sourceObjectId`). The intent to create
-is committed before the request leaves; if its answer is lost, or a crash leaves the intent behind, the contacts
-created since are searched for the marker, and again ten seconds after sending, before anything is sent anew.
+Planfix knows no idempotency key either: every new contact carries a marker (`sourceObjectId`, and the stamp field if
+one is configured). The intent to create is committed before the request leaves; if its answer is lost, or a crash
+leaves the intent behind, the contact is looked for, again and again as long as lists may lag, before anything is sent
+anew. With a stamp field it is also looked for before the first time: the marker outlives our state.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import orjson
 
-from contactsync.errors import AccessDenied, OutcomeUnknown, PlanNeeded, Rejected, Unavailable
+from contactsync.errors import AccessDenied, Gone, OutcomeUnknown, PlanNeeded, Rejected, Unavailable
 from contactsync.planfix.port import PlanfixApi, Query
 from contactsync.runtime.bus import Bus, Fence, Put
 from contactsync.writer.letters import Clock
-from contactsync.writer.planfix_batch import Ask, Verdict, kept
+from contactsync.writer.planfix_batch import Ask, Verdict, alike_new, kept, keys_of
 from contactsync_contracts import subjects
 from contactsync_contracts.contact import Contact
-from contactsync_contracts.messages import Class, NewContactDefaults, Outcome, PlanfixMutation
+from contactsync_contracts.messages import Class, NewContactDefaults, Outcome, PlanfixContact, PlanfixMutation
 
 DONE_TTL_S = 7 * 86_400
-BACK_S = 120.0
+BACK_S = 900.0
 """Clocks and Planfix's minutes may differ by this much."""
-LOOK_AGAIN_S = 10.0
+LOOKS_S = (2.0, 10.0, 30.0)
+"""Seconds after sending at which a contact without an answer is looked for; then every 60 s up to the lag."""
 SENDS_MAX = 4
 PAGES_MAX = 50
+EMAILS_TRIED = 3
+"""So many addresses are tried as the primary one of a new contact."""
+
+
+@runtime_checkable
+class LearnsExtraEmails(Protocol):
+    """A PlanfixApi that finds out whether additional e-mail addresses can be written (None: not known yet)."""
+
+    @property
+    def extra_emails(self) -> bool | None: ...
+
+    def learn_extra_emails(self, sticks: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class CreateIntent:
-    """`sends`: how often it was sent. `without`: fields left out because Planfix refuses them, with the reason."""
+    """`sends`: how often it was sent. `without`: fields left out because Planfix refuses them, with the reason; of
+    the e-mail addresses only the first `skipped` ones."""
 
     marker: str
     sent_at: float
     sends: int = 1
     without: dict[str, str] | None = None
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +72,15 @@ def done_key(mutation_id: str) -> str:
 
 
 class PlanfixCreates:
-    def __init__(self, api: PlanfixApi, bus: Bus, clock: Clock) -> None:
-        self._api, self._bus, self._clock = api, bus, clock
+    """`lag_s`: how long lists may lag behind writes."""
+
+    def __init__(self, api: PlanfixApi, bus: Bus, clock: Clock, lag_s: float) -> None:
+        self._api, self._bus, self._clock, self._lag_s = api, bus, clock, lag_s
+        self._looks: dict[str, float] = {}
+
+    def due_at(self, mutation_id: str) -> float:
+        """When this create may be tried or looked for again; 0 if it has not been tried."""
+        return self._looks.get(mutation_id, 0.0)
 
     async def create(self, ask: Ask, fence: Fence) -> Verdict | None:
         """The outcome, to be committed with `settled`; None when it has to be looked for again later."""
@@ -67,20 +91,32 @@ class PlanfixCreates:
                 Outcome(stored.outcome), number=stored.number, reason=stored.reason, refused=stored.refused
             )
         record = await self._bus.get(intent_key(mutation.mutation_id))
-        intent = CreateIntent(**orjson.loads(record.value)) if record is not None else None
-        if intent is not None:
-            began = self._clock()
-            if (number := await self._find(mutation, intent, ask.cls)) is not None:
-                return await self._made(ask, number, intent.without or {})
-            if began < intent.sent_at + LOOK_AGAIN_S:
-                return None
-            if intent.sends >= SENDS_MAX:
-                return Verdict(Outcome.REFUSED, reason="Planfix keeps failing on this new contact")
+        if record is None:
+            if (number := await self._marked(Query(marker=mutation.marker), mutation, ask.cls)) is not None:
+                return await self._made(ask, number, {})
+            return await self._send(ask, None, fence)
+        intent = CreateIntent(**orjson.loads(record.value))
+        began = self._clock()
+        if (number := await self._find(mutation, intent, ask.cls)) is not None:
+            return await self._made(ask, number, intent.without or {})
+        if began < intent.sent_at + self._lag_s:
+            self._later(mutation.mutation_id, intent, began)
+            return None
+        if intent.sends >= SENDS_MAX:
+            return Verdict(Outcome.REFUSED, reason="Planfix keeps failing on this new contact")
         return await self._send(ask, intent, fence)
+
+    def _later(self, mutation_id: str, intent: CreateIntent, looked_at: float) -> None:
+        """Plan the next look; the last one is when the lists can be trusted."""
+        age_s = looked_at - intent.sent_at
+        planned = [after for after in LOOKS_S if age_s < after < self._lag_s]
+        next_s = planned[0] if planned else min(self._lag_s, age_s + 60.0)
+        self._looks[mutation_id] = max(intent.sent_at + next_s, looked_at + 1.0)
 
     def settled(self, ask: Ask, verdict: Verdict) -> list[Put]:
         """What the commit of an outcome holds: the answer for a replay, and the end of the intent."""
         mutation_id = ask.mutation.mutation_id
+        self._looks.pop(mutation_id, None)
         number = verdict.number or (verdict.contact.contact if verdict.contact else None)
         refused = dict(verdict.refused or {})
         done = orjson.dumps(CreateDone(number, verdict.outcome, verdict.reason, refused))
@@ -89,13 +125,17 @@ class PlanfixCreates:
     async def _send(self, ask: Ask, intent: CreateIntent | None, fence: Fence) -> Verdict | None:
         mutation = ask.mutation
         without = dict(intent.without or {}) if intent else {}
-        sends = intent.sends if intent else 0
+        sends, skipped = (intent.sends, intent.skipped) if intent else (0, 0)
         while True:
             sends += 1
-            sending = CreateIntent(mutation.marker, self._clock(), sends, without)
+            sending = CreateIntent(mutation.marker, self._clock(), sends, without, skipped)
             put = Put(intent_key(mutation.mutation_id), orjson.dumps(sending))
             await self._bus.commit(fence, [put])
-            fields = {name: value for name, value in mutation.fields.items() if name not in without}
+            fields = {n: v for n, v in mutation.fields.items() if n not in without or n == "emails"}
+            if "emails" in without:
+                fields["emails"] = mutation.fields["emails"][skipped:]
+            if not fields.get("emails"):
+                fields.pop("emails", None)
             try:
                 number = await self._api.create_contact(
                     fields,
@@ -106,16 +146,26 @@ class PlanfixCreates:
                     cls=ask.cls,
                 )
             except OutcomeUnknown:
-                found = await self._find(mutation, sending, ask.cls)
-                return await self._made(ask, found, without) if found is not None else None
+                began = self._clock()
+                if (found := await self._find(mutation, sending, ask.cls)) is not None:
+                    return await self._made(ask, found, without)
+                self._later(mutation.mutation_id, sending, began)
+                return None
             except Rejected as error:
                 named = {name: reason for name, reason in error.items.items() if name in fields}
                 if not named and "emails" in fields:
                     # An address that is taken is the usual reason, and not every answer names it.
                     named = {"emails": error.reason}
-                if not named or len(named) == len(fields):
+                # Perhaps it is this very contact that has it: made without an answer, or before a loss of state.
+                by_email = self._by_email(mutation) if "emails" in named else None
+                if (found := await self._marked(by_email, mutation, ask.cls)) is not None:
+                    return await self._made(ask, found, without)
+                if not named or (len(named) == len(fields) and named.keys() != {"emails"}):
                     return Verdict(Outcome.REFUSED, reason=error.reason, refused={**without, **named})
                 without |= named
+                sends -= 1  # this one was answered
+                if "emails" in named:
+                    skipped = skipped + 1 if skipped < EMAILS_TRIED else len(keys_of(mutation.fields["emails"]))
                 continue
             except AccessDenied as error:
                 return Verdict(Outcome.REFUSED, reason=error.reason)
@@ -128,6 +178,8 @@ class PlanfixCreates:
 
     async def _made(self, ask: Ask, number: int, without: dict[str, str]) -> Verdict:
         contact = await self._api.get_contact(number, cls=ask.cls)
+        if contact is not None:
+            contact = await self._with_extra_emails(ask, contact, without)
         refused = dict(without)
         if contact is not None:
             nothing: Contact = {name: "" if isinstance(value, str) else () for name, value in contact.fields.items()}
@@ -135,15 +187,64 @@ class PlanfixCreates:
             refused = {**kept(filled, nothing, contact.fields), **without}
         return Verdict(Outcome.DONE, contact, number, refused, wrote=True)
 
+    async def _with_extra_emails(self, ask: Ask, contact: PlanfixContact, without: dict[str, str]) -> PlanfixContact:
+        """A create sends additional addresses only where Planfix is known to keep them; else they follow in a write
+        of their own, which finds it out without a risk for the contact."""
+        wanted, there = ask.mutation.fields.get("emails"), contact.fields.get("emails")
+        missing = set(keys_of(wanted)) - set(keys_of(there))
+        api = self._api
+        if not missing or not keys_of(there) or "emails" in without:
+            return contact
+        if not isinstance(api, LearnsExtraEmails) or api.extra_emails is False:
+            return contact
+        fields: Contact = {"emails": wanted} if wanted is not None else {}
+        try:
+            written = await api.update_contact(
+                contact.contact, fields, is_company=contact.is_company, phones=(), current=contact.fields, cls=ask.cls
+            )
+        except (Rejected, AccessDenied, Gone, OutcomeUnknown):
+            return contact
+        after = await api.get_contact(contact.contact, cls=ask.cls)
+        if after is None:
+            return contact
+        if not written.refused and not written.queued:
+            api.learn_extra_emails(missing <= set(keys_of(after.fields.get("emails"))))
+        return after
+
     async def _find(self, mutation: PlanfixMutation, intent: CreateIntent, cls: Class) -> int | None:
-        """The contact with the marker among those created since; the lowest number if there are several."""
-        query = Query(created_since=intent.sent_at - BACK_S, companies=mutation.is_company)
-        found: set[int] = set()
+        """The contact of an earlier request: by its marker, or, where Planfix keeps no marker, a new one with the
+        same names and an address or phone number in common. The lowest number if there are several."""
+        window = Query(created_since=intent.sent_at - BACK_S, companies=mutation.is_company)
+        for query in (Query(marker=mutation.marker), window, self._by_email(mutation), self._by_phone(mutation)):
+            like = mutation.fields if query is window else None
+            if (found := await self._marked(query, mutation, cls, like)) is not None:
+                return found
+        return None
+
+    async def _marked(
+        self, query: Query | None, mutation: PlanfixMutation, cls: Class, like: Contact | None = None
+    ) -> int | None:
+        """Of the contacts that a query finds, the lowest with the marker; else, with `like`, the lowest without any
+        marker that is like this."""
+        if query is None:
+            return None
+        marked: set[int] = set()
+        alike: set[int] = set()
         offset = 0
         for _ in range(PAGES_MAX):
             page = await self._api.list_contacts(query, offset=offset, cls=cls)
-            found |= {number for number, marker in page.markers.items() if marker == mutation.marker}
+            marked |= {number for number, marker in page.markers.items() if marker == mutation.marker}
+            bare = [contact for contact in page.contacts if not page.markers.get(contact.contact)]
+            alike |= {contact.contact for contact in bare if like is not None and alike_new(like, contact.fields)}
             offset += page.count
             if page.count == 0:
-                break
-        return min(found, default=None)
+                return min(marked or alike, default=None)
+        raise Unavailable("too many contacts to look through", 60.0)
+
+    def _by_email(self, mutation: PlanfixMutation) -> Query | None:
+        keys = keys_of(mutation.fields.get("emails"))
+        return Query(email=keys[0], companies=mutation.is_company) if keys else None
+
+    def _by_phone(self, mutation: PlanfixMutation) -> Query | None:
+        keys = keys_of(mutation.fields.get("phones"))
+        return Query(phone=keys[0], companies=mutation.is_company) if keys else None
