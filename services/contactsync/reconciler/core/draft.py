@@ -96,6 +96,7 @@ class Draft:
             record.active,
             conflict=record.conflict or self.policy.conflict,
             two_way_since=record.two_way_since,
+            crowded=record.crowded,
         )
 
     def amend(self, **changes: object) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, history, runs
+from contactsync.reconciler.core import commands, guard, history, places, runs
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
@@ -31,6 +31,7 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
     links: dict[int, Link | None] = {}
     if draft.record is not None:
         begun_arrivals.extend(_decide_all(draft, links, begun, now))
+        places.all_known(draft)
         guard.tend(draft, now)
         _finish_run(draft, now)
     stored_arrivals: dict[str, Arrival | None] = {s: draft.arrivals.get(s) for s in draft.touched_arrivals}
@@ -181,7 +182,7 @@ def _more(draft: Draft) -> bool:
     record = draft.record
     if record is None or record.run is None or not record.run.first:
         return False
-    return record.phase == "planfix" or bool(draft.index.matching)
+    return record.phase == "planfix" or bool(draft.index.matching or draft.index.due)
 
 
 def _busy(draft: Draft) -> bool:

@@ -27,6 +27,8 @@ class FilterRules:
     conflict: str = "newest"
     two_way_since: float = 0.0
     """What was in Google before was edited while the filter was one-way: such edits lose."""
+    crowded: bool = False
+    """Nobody is created before all contacts are known (`places.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if link.resource is None:
         if not link.matched:
             return Decision(_ask(link, "match", now))
-        return Decision(_create(link, rules, now))
+        return Decision(replace(link, due=True) if rules.crowded else _create(link, rules, now))
     if link.google is None or link.raw is None:
         return Decision(_ask(link, "person", now))
     if link.undoing is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
+from contactsync.reconciler.core import places
 from contactsync.reconciler.core.link import Hold, Link, Pending
 from contactsync.reconciler.core.merge import Rules, Side, Write, advance
 from contactsync.reconciler.core.observe import element_of, google_now, planfix_now, shows
 from contactsync_contracts.contact import ELEMENT_FIELDS, NAME_FIELDS, Contact
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
 
-ACCOUNT_FULL = "The Google account is full: Google takes 25,000 contacts, private ones included."
 CHECKING = "Planfix did not answer with this contact; it is being looked up."
 READ_ONLY = "You may not edit this contact in Planfix, so changes made in Google do not reach it."
 
@@ -48,7 +48,7 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
         case Outcome.READ_ONLY:
             return replace(link, pending=None, read_only=True)
         case Outcome.FULL:
-            return replace(link, pending=None, hold=Hold("held_back", ACCOUNT_FULL))
+            return replace(link, pending=None, hold=Hold("held_back", places.ACCOUNT_FULL))
         case Outcome.REFUSED:
             if link.leaving and pending.side is Side.PLANFIX:
                 return replace(link, pending=None)
