@@ -104,11 +104,14 @@ async def test_many_people_deleted_meanwhile_are_looked_up_a_few_hundred_at_a_ti
     assert len(world.google.named(2000)) == 1
 
 
-async def test_creates_that_go_on_do_not_keep_a_lost_one_waiting_for_ever() -> None:
+@pytest.mark.parametrize("deleted", [False, True], ids=["", "somebody is deleted meanwhile"])
+async def test_creates_that_go_on_do_not_keep_a_lost_one_waiting_for_ever(deleted: bool) -> None:
     world = await with_some()
     world.google.fail("create_people", "before")
-    world.put(mutate(ensure(11)))
+    world.put(mutate(ensure(11), people_total=8, people_at=world.clock.now - 1.0))
     assert await world.turn()
+    if deleted:
+        del world.google.people[world.google.named(3)[0].resource]
     began = world.clock.now
     number = 100
     while not world.google.named(11):

@@ -160,3 +160,28 @@ async def test_killed_at_every_operation_while_an_answer_is_missing(
             await place.world.run()
             check(place)
     assert died > 3
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["answered", "answer lost"])
+async def test_a_person_under_two_labels_becomes_one_contact(lost: bool) -> None:
+    """Two filters ask for it at once; the marker is the person's."""
+    async with office() as place:
+        if lost:
+            place.lose.append(CREATE)
+            place.hidden_until = place.account.clock.now_s + 50.0
+        place.put(place.create("m1", NAME))
+        place.put(place.create("m1", NAME).model_copy(update={"mutation_id": "other"}), filter_id="2")
+        await place.world.run()
+        check(place)
+        check(place, "other")
+        assert place.writes() == [CREATE]
+
+
+async def test_a_contact_that_was_trashed_since_is_made_anew() -> None:
+    async with office() as place:
+        place.put(place.create("m1", NAME))
+        await place.world.run()
+        place.planfix.trash_contact(place.marked("m1")[0])
+        place.put(place.create("m1", NAME).model_copy(update={"mutation_id": "again"}))
+        await place.world.run()
+        check(place, "again")

@@ -13,6 +13,7 @@ from contactsync.writer.capacity import (
     PEOPLE_MAX,
     Capacity,
     admitted,
+    at_least,
     decode_capacity,
     encode_capacity,
     free_places,
@@ -53,6 +54,13 @@ def test_what_a_listing_may_lack_counts_on_top_of_it() -> None:
     assert capacity.count == 200
     assert 250 <= later.count <= 260  # creates of the last five minutes, in whole minutes
     assert listed(later, 150, NOON + 500, LAG_S, PEOPLE_MAX) == later  # an older one says nothing
+
+
+def test_a_listing_must_show_those_who_were_there_and_were_created_long_enough_ago() -> None:
+    capacity = grown(grown(grown(at_noon(100), 7, NOON - 50), 10, NOON + 60), 20, NOON + 600)
+    assert at_least(capacity, NOON + 300, LAG_S) == 100
+    assert at_least(capacity, NOON + 480, LAG_S) == 110
+    assert at_least(capacity, NOON + 2000, LAG_S) == 130
 
 
 def test_googles_word_holds_until_a_listing_shows_fewer_people_or_for_some_hours() -> None:

@@ -67,6 +67,12 @@ def listed(before: Capacity, total: int, at: float, lag_s: float, people_max: in
     return after
 
 
+def at_least(capacity: Capacity, began: float, lag_s: float) -> int:
+    """How many people a listing begun then must show, unless some were deleted."""
+    since = [number for at, number in capacity.created if at >= capacity.at and at + BUCKET_S <= began - lag_s]
+    return capacity.total + sum(since)
+
+
 def grown(before: Capacity, number: int, now: float) -> Capacity:
     """`number` people were created. Without a listing there is nothing to count on."""
     if not number or not before.at:

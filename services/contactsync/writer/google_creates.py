@@ -98,7 +98,7 @@ class Creates:
         self._account, self._people, self._clock = account, people, clock
         self._rules, self._lag_s, self._lost, self._sized = rules, lag_s, lost, sized
         self._began = 0.0
-        self._listed = -1
+        self._fewer = 0
         self._doubts = 0
         self._gone: set[str] = set()
 
@@ -145,12 +145,12 @@ class Creates:
 
     async def _proof_s(self, listing: Listing, cls: Class) -> float:
         """How long before this listing a create must have been sent for its stamp's absence to count."""
-        before, self._listed = self._listed, listing.count
         if not intents.matured(self._account.intent, listing.began, self._lag_s):
             return self._lag_s
-        # Fewer than before may be deletions; twice the same, as far as anybody can tell.
-        steady = listing.count >= self._account.capacity.count or listing.count == before
-        doubt = await self._doubt(listing, cls) if steady else Doubt.SHORT
+        # Fewer than there were may be deletions, or a short listing, which would hardly come twice in a row.
+        fewer = listing.count < capacity.at_least(self._account.capacity, listing.began, self._lag_s)
+        self._fewer = self._fewer + 1 if fewer else 0
+        doubt = Doubt.SHORT if self._fewer == 1 else await self._doubt(listing, cls)
         self._doubts = 0 if doubt is Doubt.NONE else self._doubts + 1
         match doubt:
             case Doubt.NONE:

@@ -63,8 +63,13 @@ class CreateDone:
     refused: dict[str, str] | None = None
 
 
-def intent_key(mutation_id: str) -> str:
-    return f"state.planfix.intent.{subjects.token(mutation_id)}"
+def intent_key(mutation: PlanfixMutation) -> str:
+    """By marker: two filters may ask for the same person at once."""
+    return f"state.planfix.intent.{subjects.token(mutation.marker or mutation.mutation_id)}"
+
+
+def made_key(mutation: PlanfixMutation) -> str:
+    return f"state.planfix.made.{subjects.token(mutation.marker or mutation.mutation_id)}"
 
 
 def done_key(mutation_id: str) -> str:
@@ -90,8 +95,10 @@ class PlanfixCreates:
             return Verdict(
                 Outcome(stored.outcome), number=stored.number, reason=stored.reason, refused=stored.refused
             )
-        record = await self._bus.get(intent_key(mutation.mutation_id))
+        record = await self._bus.get(intent_key(mutation))
         if record is None:
+            if (contact := await self._made_before(mutation, ask.cls)) is not None:
+                return await self._made(ask, contact, {})
             if (number := await self._marked(Query(marker=mutation.marker), mutation, ask.cls)) is not None:
                 return await self._made(ask, number, {})
             return await self._send(ask, None, fence)
@@ -120,7 +127,18 @@ class PlanfixCreates:
         number = verdict.number or (verdict.contact.contact if verdict.contact else None)
         refused = dict(verdict.refused or {})
         done = orjson.dumps(CreateDone(number, verdict.outcome, verdict.reason, refused))
-        return [Put(done_key(mutation_id), done, ttl_s=DONE_TTL_S), Put(intent_key(mutation_id), None)]
+        puts = [Put(done_key(mutation_id), done, ttl_s=DONE_TTL_S), Put(intent_key(ask.mutation), None)]
+        if number is not None:
+            puts.append(Put(made_key(ask.mutation), orjson.dumps(number), ttl_s=DONE_TTL_S))
+        return puts
+
+    async def _made_before(self, mutation: PlanfixMutation, cls: Class) -> int | None:
+        """The contact that was made lately for the same person, by another filter's wish, if it is still there."""
+        made = await self._bus.get(made_key(mutation))
+        if made is None:
+            return None
+        number = int(orjson.loads(made.value))
+        return number if await self._api.get_contact(number, cls=cls) is not None else None
 
     async def _send(self, ask: Ask, intent: CreateIntent | None, fence: Fence) -> Verdict | None:
         mutation = ask.mutation
@@ -129,7 +147,7 @@ class PlanfixCreates:
         while True:
             sends += 1
             sending = CreateIntent(mutation.marker, self._clock(), sends, without, skipped)
-            put = Put(intent_key(mutation.mutation_id), orjson.dumps(sending))
+            put = Put(intent_key(mutation), orjson.dumps(sending))
             await self._bus.commit(fence, [put])
             fields = {n: v for n, v in mutation.fields.items() if n not in without or n == "emails"}
             if "emails" in without:
@@ -172,7 +190,7 @@ class PlanfixCreates:
             except (Unavailable, PlanNeeded):
                 # Nothing took effect: as before this request.
                 before = orjson.dumps(intent) if intent is not None else None
-                await self._bus.commit(fence, [Put(intent_key(mutation.mutation_id), before)])
+                await self._bus.commit(fence, [Put(intent_key(mutation), before)])
                 raise
             return await self._made(ask, number, without)
 
