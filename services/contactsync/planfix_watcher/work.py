@@ -112,15 +112,19 @@ class Listing:
         if page.count == 0:
             return self._end_of_pass()
         if self.probe is not None and page.count >= NUMBERS_MAX // 2:
-            self.probes, self.held = probes_of(self.probe, self.companies, len(self.members)), (page, began_at)
+            self.held = page, began_at
+            already = len(self.members)
+            self.probes = [(True, max(0, self.probe - already) if self.companies else 0)]
             return []
         return self._page(page, began_at)
 
     def _probed(self, page: ContactPage) -> list[Model]:
         """What came at the offset of a probe; after the last one goes on with the page that was held."""
-        self.probes.pop(0)
-        if page.count:
-            self.hint = (self.probe or 0) + 1
+        asked, most = self.probes.pop(0), self.probe or 0
+        if asked == (True, 0) and not self.companies:
+            self.probes = probes_of(most, companies=page.count > 0)
+        elif page.count:
+            self.hint = most + 1
             self.probes.clear()
         if self.probes or self.held is None:
             return []
@@ -202,13 +206,11 @@ class Listing:
             self.probe = None
 
 
-def probes_of(most: int, companies: bool, already: int) -> list[tuple[bool, int]]:
-    """Where a page is asked for to find out whether more than `most` contacts may come: if all are empty, no. During
-    the pass of the companies `already` persons are known; before, a few companies are allowed for."""
-    if companies:
-        return [(True, max(0, most - already))]
-    few = min(FEW_COMPANIES, most // 2)
-    return [(False, most - few), (True, few)]
+def probes_of(most: int, *, companies: bool) -> list[tuple[bool, int]]:
+    """Where a page is asked for to find out whether more than `most` contacts may come: if all are empty, no.
+    `companies`: there are some, so that places are needed for them, too."""
+    few = min(FEW_COMPANIES, most // 2) if companies else 0
+    return [(False, most - few), (True, few)] if few else [(False, most)]
 
 
 @dataclass(slots=True)

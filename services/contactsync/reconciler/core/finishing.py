@@ -165,7 +165,7 @@ def _finish_run(draft: Draft, now: float) -> None:
     while (record := draft.filter).run is not None:
         busy = _busy(draft)
         if busy and not record.problem and not record.paused:
-            progress = runs.progress(record, len(draft.index), len(draft.index.open), now)
+            progress = runs.progress(record, len(draft.index), len(draft.index.open | draft.index.due), now)
             if progress is not None:
                 draft.events.append(progress)
             return
