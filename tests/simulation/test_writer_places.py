@@ -144,3 +144,17 @@ async def test_killed_at_every_operation_the_same_contacts_get_the_places(after:
         await world.run()
         assert placed(world) == [1, 2, 3, 9, 10, 11], operations
     assert died > 5
+
+
+async def test_a_filter_that_leaves_is_not_told_that_there_is_no_place_for_another_ones_wish() -> None:
+    world = await account(people_max=3)
+    world.put(asks(world, 5, total=3))
+    world.put(asks(world, 5, total=3, filter_id="2", since=5.0))
+    await world.run()
+    assert world.item("1-5-1").outcome is world.item("2-5-1").outcome is Outcome.FULL
+    world.put(mutate(GoogleMutation(contact=5, mutation_id="1-5-2", revision=2, op="remove")))
+    world.put(asks(world, 5, revision=2, total=3, filter_id="2", since=5.0))
+    await world.run()
+    assert world.item("2-5-2").outcome is Outcome.FULL
+    item = world.item("1-5-2")
+    assert (item.outcome, item.removed, item.reason) == (Outcome.DONE, True, "")

@@ -116,6 +116,9 @@ def conclude(work: Work, verdict: Verdict, now: float = 0.0) -> tuple[Known, lis
     for ask in work.united.asks:
         remove = ask.mutation.op == "remove"
         outcome = verdict.outcome
+        nobody = remove and not work.resource  # there is no label to take off, whatever came of the others' wish
+        if nobody:
+            outcome = Outcome.DONE
         earlier = before.wants.get(ask.filter_id)
         if outcome is Outcome.DONE:
             active = not remove
@@ -123,13 +126,13 @@ def conclude(work: Work, verdict: Verdict, now: float = 0.0) -> tuple[Known, lis
                 outcome = Outcome.LABELLED
         else:
             active = earlier is not None and earlier.active
-        removed = remove and verdict.removed
+        removed = nobody or (remove and verdict.removed)
         outcomes[ask.filter_id] = Want(
             ask.since,
             ask.two_way,
             ask.mutation.revision,
             outcome,
-            verdict.reason,
+            "" if nobody else verdict.reason,
             removed,
             active,
             now if outcome is Outcome.FULL else 0.0,
@@ -142,7 +145,7 @@ def conclude(work: Work, verdict: Verdict, now: float = 0.0) -> tuple[Known, lis
             kept=before.kept,
             removed=removed,
             refused=dict(verdict.refused) if writes else {},
-            reason=verdict.reason,
+            reason="" if nobody else verdict.reason,
         )
         items.append((ask, item))
     return settle(before, work.united.asks, outcomes), items
