@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from contactsync.errors import AccountFull, Exists, OutcomeUnknown, Rejected, Stale, VendorError
 from contactsync.google.mapping import MY_CONTACTS, MappingConfig, to_person
-from contactsync.google.port import Json, Label, PeopleApi, PeoplePage, PersonUpdate
+from contactsync.google.port import Json, Label, PartlyDone, PeopleApi, PeoplePage, PersonUpdate
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.mailbox import Delivery, partition_of
 from contactsync.runtime.memory_bus import MemoryBus
@@ -59,6 +59,8 @@ class FakeGoogle:
     refuse: Callable[[Json], bool] = lambda body: False
     blame: Callable[[Json], str] = lambda body: ""
     """Which field of a person Google does not take, if any."""
+    partly: bool = False
+    """Whether a batch with somebody bad in it is done for the others."""
     names_bad: bool = True
     """Whether a batch's error says which people are to blame."""
     cut: Callable[[list[str]], list[str]] = lambda shown: shown
@@ -110,6 +112,13 @@ class FakeGoogle:
         after = self._enter("create_people", len(bodies))
         if len(self.people) + len(bodies) > self.room:
             raise AccountFull("the account is full")
+        bad = {at: "poisoned" for at, body in enumerate(bodies) if self.refuse(body)}
+        if self.partly and len(bodies) > 1 and bad:
+            good = [self._person(self._store(dict(body))) for at, body in enumerate(bodies) if at not in bad]
+            self._leave(after)
+            # The answer is shuffled: the places of its failures say nothing.
+            items = {str(len(bodies) - 1 - at): reason for at, reason in bad.items()}
+            raise PartlyDone("some", {person.resource: person for person in good[::-1]}, items, complete=True)
         self._check({str(at): body for at, body in enumerate(bodies)})
         made = [self._person(self._store(dict(body))) for body in bodies]
         self._leave(after)

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from contactsync.errors import NotConnected, OutcomeUnknown, Unavailable
+from contactsync.google.port import Json
 from contactsync.writer.google_target import GoogleRules
 from contactsync_contracts.messages import GoogleMutation, Outcome
 from writer_world import ACCOUNT, LAG_S, Crash, DyingBus, World, ensure, label, mutate
@@ -23,6 +24,11 @@ FAULTS: tuple[tuple[Exception, bool], ...] = (
 FILTERS = ("1", "2")
 PEOPLE_MAX = 30
 SEEDS = int(os.environ.get("WRITER_SEEDS", "12"))
+
+
+def number_of(body: Json) -> int:
+    name = str((body.get("names") or [{}])[0].get("givenName", ""))
+    return int(name.removeprefix("Given") or 1) if name.startswith("Given") else 1
 
 
 class Play:
@@ -54,7 +60,7 @@ class Play:
 
     async def step(self) -> None:
         draw, world = self.random, self.world
-        match draw.randrange(9):
+        match draw.randrange(11):
             case 0 | 1 | 2:
                 self.ask(draw.choice(FILTERS), draw.sample(range(1, 41), draw.randrange(1, 15)))
             case 3:
@@ -72,6 +78,12 @@ class Play:
                 world.clock.now += draw.choice((1.0, 10.0, LAG_S, 4 * LAG_S))
             case 7:
                 await self.start()
+            case 8:
+                unlucky = draw.choice((0, 3, 7))
+                world.google.refuse = lambda body: bool(unlucky and number_of(body) % unlucky == 0)
+                world.google.partly, world.google.names_bad = draw.random() < 0.5, draw.random() < 0.5
+            case 9:
+                world.google.room = draw.choice((25_000, len(world.google.people) + draw.randrange(4)))
             case _:
                 world.google.stamps_answered = draw.random() < 0.7
         await self.turn()
@@ -111,7 +123,7 @@ class Play:
         """Everything works again; every filter asks once more for what it wants."""
         world = self.world
         world.google.faults.clear()
-        world.google.cut = lambda shown: shown
+        world.google.cut, world.google.refuse, world.google.room = lambda shown: shown, lambda body: False, 25_000
         world.google.list_lag_s, world.google.stamps_answered = 8.0, True
         await world.start()
         await world.run()
