@@ -68,6 +68,8 @@ class Office:
         self.lose: list[tuple[str, str]] = []
         self.cut: list[tuple[str, str]] = []
         self.say: list[tuple[tuple[str, str], web.Response]] = []
+        self.lose_after: dict[tuple[str, str], int] = {}
+        """Requests of which so many are answered before an answer is lost."""
         self.hidden_until = 0.0
         self.markers_kept = True
         self.asked: list[tuple[str, str]] = []
@@ -85,6 +87,10 @@ class Office:
         query = {key: request.query.getall(key) for key in request.query}
         headers = {key.lower(): value for key, value in request.headers.items()}
         told = self.planfix.handle(Request(request.method, request.path, query, headers, body))
+        if self.lose_after.get(line) == 0:
+            self.lose.append(line)
+        if line in self.lose_after:
+            self.lose_after[line] -= 1
         if line in self.lose:
             self.lose.remove(line)
             assert request.transport is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from contactsync_contracts.contact import Element
+from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import Outcome
 from writer_office import office
 from writer_world import Crash, DyingBus
@@ -175,3 +175,53 @@ async def test_killed_at_every_operation_on_the_bus_nothing_is_made_twice(after:
             assert place.read(number, "name") == "Anna"
             assert {place.world.item(one).outcome for one in (f"p-{number}-1", "c-m1")} == {Outcome.DONE}
     assert died > 5
+
+
+async def test_a_field_that_planfix_refuses_without_naming_it_is_found_and_held_back_alone() -> None:
+    """It takes no emoji and says no more than that it could not read the request (code 30)."""
+    async with office(emoji="reject") as place:
+        number = place.planfix.add_contact({"name": "Ann", "lastname": "Bell"})
+        fields: Contact = {
+            "given": "Anna", "family": "Lee", "notes": "a party \U0001f389", "position": "boss", "site": "https://x.test",
+        }  # fmt: skip
+        place.put(place.update(number, fields, {}))
+        await place.world.run()
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.DONE
+        assert item.refused.keys() == {"notes"}
+        read = place.account.read(number, "name,lastname,position,site,description")
+        assert [read[name] for name in ("name", "lastname", "position", "site", "description")] == [
+            "Anna", "Lee", "boss", "https://x.test", "",
+        ]  # fmt: skip
+
+
+async def test_a_contact_of_which_planfix_takes_nothing_is_refused_once() -> None:
+    async with office(emoji="reject") as place:
+        number, other = (place.planfix.add_contact({"name": name}) for name in ("Ann", "Bob"))
+        place.put(
+            place.update(number, {"given": "\U0001f600", "notes": "\U0001f389"}, {}),
+            place.update(other, {"notes": "x"}, {}),
+        )
+        await place.world.run()
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.REFUSED
+        assert item.refused.keys() == {"given", "notes"}
+        assert place.world.item(f"p-{other}-1").outcome is Outcome.DONE
+        writes = len(place.writes())
+        await place.world.start()
+        place.put(place.update(number, {"given": "\U0001f600", "notes": "\U0001f389"}, {}))
+        await place.world.run()
+        assert len(place.writes()) == writes
+
+
+async def test_an_answer_lost_while_the_refused_field_is_looked_for_leads_to_another_merge() -> None:
+    async with office(emoji="reject") as place:
+        number = place.planfix.add_contact({"name": "Ann"})
+        line = ("POST", f"contact/{number}")
+        place.lose_after = {line: 1}
+        place.put(place.update(number, {"given": "Anna", "notes": "\U0001f389"}, {"given": "Ann"}))
+        await place.world.run()
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.STALE
+        assert item.planfix is not None
+        assert item.planfix.fields["given"] == "Anna"

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
 
-from contactsync.errors import AccessDenied, Gone, OutcomeUnknown, PlanNeeded, Rejected, Unavailable, VendorError
+from contactsync.errors import AccessDenied, Gone, PlanNeeded, Unavailable, VendorError
 from contactsync.planfix.port import PlanfixApi, Query, Written
 from contactsync.runtime.bus import Bus, Fence, Put, Transient
 from contactsync.runtime.metrics import Metrics
@@ -29,14 +29,13 @@ from contactsync.writer.planfix_batch import (
     confirmed_missing,
     differs,
     extra_emails_stuck,
-    fewer_emails,
     holds,
     kept,
     proof,
 )
 from contactsync.writer.planfix_creates import LearnsExtraEmails, PlanfixCreates
+from contactsync.writer.planfix_fields import write_fields
 from contactsync_contracts import subjects
-from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, LookPlanfix, Outcome, PlanfixContact, SettledItem
 
 CLASSES: Final = (Class.HUMAN, Class.CHANGE, Class.BACKGROUND)
@@ -302,45 +301,27 @@ class PlanfixTarget:
         mutation = ask.mutation
         number = mutation.contact or 0
         now = read.contacts[number]
-        fields: Contact = dict(mutation.fields)
-        refused: dict[str, str] = {}
-        written = Written(sent=False)
-        while True:
-            try:
-                more = await self._api.update_contact(
-                    number,
-                    fields,
-                    is_company=now.is_company,
-                    phones=read.phones.get(number, ()),
-                    current=now.fields,
-                    cls=ask.cls,
-                )
-            except Rejected as error:
-                named = {name: reason for name, reason in error.items.items() if name in fields}
-                refused |= named
-                emails = fewer_emails(fields.get("emails"), now.fields.get("emails")) if "emails" in named else None
-                fields = {name: value for name, value in fields.items() if name not in named}
-                if emails is not None:
-                    fields["emails"] = emails
-                if named and fields:
-                    continue
-                if named or written.sent:
-                    # Each field is held back by itself; the contact is as it was.
-                    return Attempt(ask, now, written, refused)
-                return Verdict(Outcome.REFUSED, now, refused=refused, reason=error.reason)
-            except Gone as error:
-                return Verdict(Outcome.GONE, reason=error.reason)
-            except AccessDenied as error:
-                return Verdict(Outcome.REFUSED, now, reason=error.reason)
-            except OutcomeUnknown:
-                return Attempt(ask, now, Written(), refused, unknown=True)
-            refused = {**more.refused, **refused}
-            written = replace(more, sent=more.sent or written.sent, queued=more.queued or written.queued)
-            emails = fewer_emails(fields.get("emails"), now.fields.get("emails"))
-            if "email" in more.failures and emails is not None:
-                fields = {"emails": emails}
-                continue
-            return Attempt(ask, now, written, refused)
+        try:
+            done = await write_fields(
+                self._api,
+                number,
+                mutation.fields,
+                is_company=now.is_company,
+                phones=read.phones.get(number, ()),
+                current=now.fields,
+                cls=ask.cls,
+            )
+        except Gone as error:
+            return Verdict(Outcome.GONE, reason=error.reason)
+        except AccessDenied as error:
+            return Verdict(Outcome.REFUSED, now, reason=error.reason)
+        if done.unknown and done.requests > 1:
+            # Some of it may be written and some not: what the contact is now decides.
+            after = await self._api.get_contact(number, cls=ask.cls)
+            return Verdict(Outcome.STALE, after) if after is not None else Verdict(Outcome.GONE)
+        if done.whole:
+            return Verdict(Outcome.REFUSED, now, refused=done.refused, reason=done.whole)
+        return Attempt(ask, now, done.written, done.refused, unknown=done.unknown)
 
     async def _read_back(self, attempts: Sequence[Attempt], cls: Class, fence: Fence) -> list[Ask]:
         """What the contacts are now decides what was written. The asks that stay open."""
