@@ -185,3 +185,45 @@ async def test_a_contact_that_was_trashed_since_is_made_anew() -> None:
         place.put(place.create("m1", NAME).model_copy(update={"mutation_id": "again"}))
         await place.world.run()
         check(place, "again")
+
+
+async def test_what_planfix_refuses_in_a_new_contact_is_held_back_and_the_rest_follows() -> None:
+    """It does not say which field it is: the contact is made with its name, and then the rest is tried."""
+    async with office(emoji="reject") as place:
+        place.put(place.create("m1", {**FULL, "notes": "a party \U0001f389", "position": "boss"}))
+        await place.world.run()
+        check(place)
+        (number,) = made(place)
+        read = place.account.read(number, "name,email,position,description,phones")
+        assert (read["name"], read["email"], read["position"]) == ("Ann", "ann@example.com", "boss")
+        assert len(read["phones"]) == 1
+        assert place.world.item("c-m1").refused.keys() == {"notes"}
+
+
+async def test_a_new_contact_whose_name_planfix_does_not_take_is_refused_once() -> None:
+    async with office(emoji="reject") as place:
+        place.put(place.create("m1", {"given": "\U0001f600", "notes": "x"}))
+        await place.world.run()
+        assert made(place) == []
+        assert place.world.item("c-m1").outcome is Outcome.REFUSED
+        assert len(place.world.items()["c-m1"]) == 1
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it took effect", "after it took effect"])
+async def test_killed_between_a_new_contact_and_the_rest_of_it(after: bool) -> None:
+    died = 0
+    for operations in range(40):
+        async with office(emoji="reject") as place:
+            place.put(place.create("m1", {**FULL, "notes": "\U0001f389", "position": "boss"}))
+            try:
+                await place.world.start(DyingBus(place.world.bus, operations, after=after))
+                await place.world.run()
+                break
+            except Crash:
+                died += 1
+            await place.world.start()
+            await place.world.run()
+            check(place)
+            read = place.account.read(made(place)[0], "email,position")
+            assert (read["email"], read["position"]) == ("ann@example.com", "boss"), operations
+    assert died > 3

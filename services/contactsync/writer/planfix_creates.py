@@ -8,6 +8,7 @@ anew. With a stamp field it is also looked for before the first time: the marker
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -17,9 +18,10 @@ from contactsync.errors import AccessDenied, Gone, OutcomeUnknown, PlanNeeded, R
 from contactsync.planfix.port import PlanfixApi, Query
 from contactsync.runtime.bus import Bus, Fence, Put
 from contactsync.writer.letters import Clock
-from contactsync.writer.planfix_batch import Ask, Verdict, alike_new, kept, keys_of
+from contactsync.writer.planfix_batch import Ask, Verdict, alike_new, extra_emails_stuck, kept, keys_of
+from contactsync.writer.planfix_fields import write_fields
 from contactsync_contracts import subjects
-from contactsync_contracts.contact import Contact
+from contactsync_contracts.contact import NAME_FIELDS, Contact
 from contactsync_contracts.messages import Class, NewContactDefaults, Outcome, PlanfixContact, PlanfixMutation
 
 DONE_TTL_S = 7 * 86_400
@@ -29,8 +31,6 @@ LOOKS_S = (2.0, 10.0, 30.0)
 """Seconds after sending at which a contact without an answer is looked for; then every 60 s up to the lag."""
 SENDS_MAX = 4
 PAGES_MAX = 50
-EMAILS_TRIED = 3
-"""So many addresses are tried as the primary one of a new contact."""
 
 
 @runtime_checkable
@@ -45,14 +45,13 @@ class LearnsExtraEmails(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CreateIntent:
-    """`sends`: how often it was sent. `without`: fields left out because Planfix refuses them, with the reason; of
-    the e-mail addresses only the first `skipped` ones."""
+    """`sends`: how often it was sent. `later`: fields left out because Planfix refused the contact with them; they
+    are written when it is there."""
 
     marker: str
     sent_at: float
     sends: int = 1
-    without: dict[str, str] | None = None
-    skipped: int = 0
+    later: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +73,12 @@ def made_key(mutation: PlanfixMutation) -> str:
 
 def done_key(mutation_id: str) -> str:
     return f"state.planfix.done.{subjects.token(mutation_id)}"
+
+
+def to_leave_out(named: Mapping[str, str], fields: Contact) -> list[str]:
+    """What a refused create goes without at the next try: what the answer names, else everything but the names."""
+    out = [name for name in fields if name in named]
+    return out or [name for name in fields if name not in (*NAME_FIELDS, "company")]
 
 
 class PlanfixCreates:
@@ -98,14 +103,14 @@ class PlanfixCreates:
         record = await self._bus.get(intent_key(mutation))
         if record is None:
             if (contact := await self._made_before(mutation, ask.cls)) is not None:
-                return await self._made(ask, contact, {})
+                return await self._made(ask, contact, ())
             if (number := await self._marked(Query(marker=mutation.marker), mutation, ask.cls)) is not None:
-                return await self._made(ask, number, {})
+                return await self._made(ask, number, ())
             return await self._send(ask, None, fence)
         intent = CreateIntent(**orjson.loads(record.value))
         began = self._clock()
         if (number := await self._find(mutation, intent, ask.cls)) is not None:
-            return await self._made(ask, number, intent.without or {})
+            return await self._made(ask, number, intent.later)
         if began < intent.sent_at + self._lag_s:
             self._later(mutation.mutation_id, intent, began)
             return None
@@ -142,18 +147,12 @@ class PlanfixCreates:
 
     async def _send(self, ask: Ask, intent: CreateIntent | None, fence: Fence) -> Verdict | None:
         mutation = ask.mutation
-        without = dict(intent.without or {}) if intent else {}
-        sends, skipped = (intent.sends, intent.skipped) if intent else (0, 0)
+        later = list(intent.later) if intent else []
+        sends = intent.sends + 1 if intent else 1
         while True:
-            sends += 1
-            sending = CreateIntent(mutation.marker, self._clock(), sends, without, skipped)
-            put = Put(intent_key(mutation), orjson.dumps(sending))
-            await self._bus.commit(fence, [put])
-            fields = {n: v for n, v in mutation.fields.items() if n not in without or n == "emails"}
-            if "emails" in without:
-                fields["emails"] = mutation.fields["emails"][skipped:]
-            if not fields.get("emails"):
-                fields.pop("emails", None)
+            sending = CreateIntent(mutation.marker, self._clock(), sends, tuple(later))
+            await self._bus.commit(fence, [Put(intent_key(mutation), orjson.dumps(sending))])
+            fields = {name: value for name, value in mutation.fields.items() if value and name not in later}
             try:
                 number = await self._api.create_contact(
                     fields,
@@ -166,24 +165,18 @@ class PlanfixCreates:
             except OutcomeUnknown:
                 began = self._clock()
                 if (found := await self._find(mutation, sending, ask.cls)) is not None:
-                    return await self._made(ask, found, without)
+                    return await self._made(ask, found, later)
                 self._later(mutation.mutation_id, sending, began)
                 return None
             except Rejected as error:
-                named = {name: reason for name, reason in error.items.items() if name in fields}
-                if not named and "emails" in fields:
-                    # An address that is taken is the usual reason, and not every answer names it.
-                    named = {"emails": error.reason}
-                # Perhaps it is this very contact that has it: made without an answer, or before a loss of state.
-                by_email = self._by_email(mutation) if "emails" in named else None
+                # An address that is taken may be this very contact's, made without an answer or before a loss of state.
+                by_email = self._by_email(mutation) if "emails" in fields else None
                 if (found := await self._marked(by_email, mutation, ask.cls)) is not None:
-                    return await self._made(ask, found, without)
-                if not named or (len(named) == len(fields) and named.keys() != {"emails"}):
-                    return Verdict(Outcome.REFUSED, reason=error.reason, refused={**without, **named})
-                without |= named
-                sends -= 1  # this one was answered
-                if "emails" in named:
-                    skipped = skipped + 1 if skipped < EMAILS_TRIED else len(keys_of(mutation.fields["emails"]))
+                    return await self._made(ask, found, later)
+                left_out = to_leave_out(error.items, fields)
+                if not left_out:
+                    return Verdict(Outcome.REFUSED, reason=error.reason, refused=dict(error.items))
+                later += left_out
                 continue
             except AccessDenied as error:
                 return Verdict(Outcome.REFUSED, reason=error.reason)
@@ -192,42 +185,44 @@ class PlanfixCreates:
                 before = orjson.dumps(intent) if intent is not None else None
                 await self._bus.commit(fence, [Put(intent_key(mutation), before)])
                 raise
-            return await self._made(ask, number, without)
+            return await self._made(ask, number, later)
 
-    async def _made(self, ask: Ask, number: int, without: dict[str, str]) -> Verdict:
+    async def _made(self, ask: Ask, number: int, later: Sequence[str]) -> Verdict:
         contact = await self._api.get_contact(number, cls=ask.cls)
+        refused: dict[str, str] = {}
         if contact is not None:
-            contact = await self._with_extra_emails(ask, contact, without)
-        refused = dict(without)
-        if contact is not None:
+            contact, refused = await self._completed(ask, contact, later)
             nothing: Contact = {name: "" if isinstance(value, str) else () for name, value in contact.fields.items()}
             filled = {name: value for name, value in ask.mutation.fields.items() if value}
-            refused = {**kept(filled, nothing, contact.fields), **without}
+            refused = {**kept(filled, nothing, contact.fields), **refused}
         return Verdict(Outcome.DONE, contact, number, refused, wrote=True)
 
-    async def _with_extra_emails(self, ask: Ask, contact: PlanfixContact, without: dict[str, str]) -> PlanfixContact:
-        """A create sends additional addresses only where Planfix is known to keep them; else they follow in a write
-        of their own, which finds it out without a risk for the contact."""
-        wanted, there = ask.mutation.fields.get("emails"), contact.fields.get("emails")
-        missing = set(keys_of(wanted)) - set(keys_of(there))
+    async def _completed(
+        self, ask: Ask, contact: PlanfixContact, later: Sequence[str]
+    ) -> tuple[PlanfixContact, dict[str, str]]:
+        """The contact with what its create left out, and which fields Planfix does not take. Additional addresses are
+        left out, too, unless Planfix is known to keep them: so it is found out without a risk for the contact."""
+        there = contact.fields
+        rest = {name: value for name in later if (value := ask.mutation.fields.get(name)) and not there.get(name)}
+        emails = ask.mutation.fields.get("emails")
         api = self._api
-        if not missing or not keys_of(there) or "emails" in without:
-            return contact
-        if not isinstance(api, LearnsExtraEmails) or api.extra_emails is False:
-            return contact
-        fields: Contact = {"emails": wanted} if wanted is not None else {}
+        learns = isinstance(api, LearnsExtraEmails) and api.extra_emails is not False
+        if emails and there.get("emails") and learns and set(keys_of(emails)) - set(keys_of(there["emails"])):
+            rest["emails"] = emails
+        if not rest:
+            return contact, {}
         try:
-            written = await api.update_contact(
-                contact.contact, fields, is_company=contact.is_company, phones=(), current=contact.fields, cls=ask.cls
+            done = await write_fields(
+                api, contact.contact, rest, is_company=contact.is_company, phones=(), current=there, cls=ask.cls
             )
-        except (Rejected, AccessDenied, Gone, OutcomeUnknown):
-            return contact
-        after = await api.get_contact(contact.contact, cls=ask.cls)
-        if after is None:
-            return contact
-        if not written.refused and not written.queued:
-            api.learn_extra_emails(missing <= set(keys_of(after.fields.get("emails"))))
-        return after
+        except (AccessDenied, Gone) as error:
+            return contact, dict.fromkeys(rest, error.reason)
+        after = await api.get_contact(contact.contact, cls=ask.cls) or contact
+        stuck = extra_emails_stuck(rest, there, after.fields)
+        certain = done.written.sent and not (done.unknown or done.written.queued or "emails" in done.refused)
+        if stuck is not None and certain and isinstance(api, LearnsExtraEmails):
+            api.learn_extra_emails(stuck)
+        return after, done.refused
 
     async def _find(self, mutation: PlanfixMutation, intent: CreateIntent, cls: Class) -> int | None:
         """The contact of an earlier request: by its marker, or, where Planfix keeps no marker, a new one with the
