@@ -169,7 +169,8 @@ class PlanfixCreates:
                 self._later(mutation.mutation_id, sending, began)
                 return None
             except Rejected as error:
-                # An address that is taken may be this very contact's, made without an answer or before a loss of state.
+                # An address that is taken may be this very contact's: made without an answer, or before a loss of
+                # state.
                 by_email = self._by_email(mutation) if "emails" in fields else None
                 if (found := await self._marked(by_email, mutation, ask.cls)) is not None:
                     return await self._made(ask, found, later)
