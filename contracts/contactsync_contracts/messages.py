@@ -227,7 +227,8 @@ class LookPlanfix(Model):
     ``listing``: the whole filter, with all fields, as its owner sees it; ``contacts``: these numbers, with their
     membership of the filter; ``confirm``: whether the missing ``contacts`` have really left, asked together with
     ``known`` members (2-semantics 2.4); ``match``: Planfix contacts with these addresses; ``filter``: the filter
-    itself. Without ``filter_id`` (``contacts`` only) the answer goes to every filter that holds them.
+    itself. Without ``filter_id`` (``contacts`` only) the answer goes to every filter that holds them. ``probe``
+    (``listing`` only): whoever asks wants to know at once whether more than so many contacts may come.
     """
 
     request_id: str
@@ -237,6 +238,7 @@ class LookPlanfix(Model):
     contacts: tuple[int, ...] = ()
     known: tuple[int, ...] = ()
     match: tuple[PersonQuery, ...] = ()
+    probe: int | None = None
     not_before: float = 0.0
     cls: Class = Class.CHANGE
     reason: str = ""
@@ -258,7 +260,8 @@ class PlanfixObserved(Model):
 
     ``member`` is true when the read was conditioned on the filter and on what its owner can see, so that each
     contact in it is a member; null when the read says nothing about membership.
-    ``request_id`` names the look that this answers.
+    ``request_id`` names the look that this answers. ``total_hint``: the listing that this belongs to may bring so
+    many contacts or more, which is more than its ``probe``.
     """
 
     filter_id: FilterToken
@@ -504,7 +507,8 @@ class PlanfixMutation(Model):
 
 class Mutate(Model):
     """One message to the writer. ``since`` and ``two_way`` rank the filters that hold one contact (2.4);
-    ``more`` says that further mutations follow at once, so that batches may wait to be full."""
+    ``more`` says that further mutations follow at once, so that batches may wait to be full. ``people_total`` and
+    ``people_at``: how many people the newest complete listing of the account showed, and when it began (0: none)."""
 
     filter_id: FilterToken
     target: str
@@ -513,6 +517,8 @@ class Mutate(Model):
     since: float = 0.0
     two_way: bool = True
     more: bool = False
+    people_total: int = 0
+    people_at: float = 0.0
     label: LabelMutation | None = None
     google: tuple[GoogleMutation, ...] = ()
     planfix: tuple[PlanfixMutation, ...] = ()

@@ -217,6 +217,7 @@ class GooglePeople:
         )
         done: dict[str, GooglePerson] = {}
         items: dict[str, str] = {}
+        fields: dict[str, str] = {}
         stale: set[str] = set()
         result = answer.get("updateResult")
         for key, item in result.items() if isinstance(result, dict) else ():
@@ -224,6 +225,8 @@ class GooglePeople:
             self._sort_in(name, item, name, done, items)
             if name in items and answers.is_stale(item.get("status") or {}):
                 stale.add(name)
+            if name in items and (field := answers.blamed_field(item.get("status") or {})):
+                fields[name] = field
         missing = [update.resource for update in updates if update.resource not in done]
         if missing:
             raise PartlyDone(
@@ -232,6 +235,7 @@ class GooglePeople:
                 items,
                 frozenset(stale),
                 complete=all(name in items for name in missing),
+                fields=fields,
             )
         return {update.resource: done[update.resource] for update in updates}
 
@@ -245,6 +249,8 @@ class GooglePeople:
     ) -> None:
         try:
             reason = answers.item_failure(item)
+            if reason is not None and answers.item_is_open(item):
+                return
             if reason is not None:
                 items[key] = reason
             elif item.get("person"):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import orjson
 
-from contactsync.errors import AccessDenied, Gone, OutcomeUnknown, PlanNeeded, Rejected, Unavailable, VendorError
+from contactsync.errors import AccessDenied, Gone, PlanNeeded, Unavailable, VendorError
 from contactsync.planfix.port import PlanfixApi, Query, Written
 from contactsync.runtime.bus import Bus, Fence, Put, Transient
 from contactsync.runtime.metrics import Metrics
@@ -33,9 +33,9 @@ from contactsync.writer.planfix_batch import (
     kept,
     proof,
 )
-from contactsync.writer.planfix_creates import PlanfixCreates
+from contactsync.writer.planfix_creates import LearnsExtraEmails, PlanfixCreates
+from contactsync.writer.planfix_fields import write_fields
 from contactsync_contracts import subjects
-from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, LookPlanfix, Outcome, PlanfixContact, SettledItem
 
 CLASSES: Final = (Class.HUMAN, Class.CHANGE, Class.BACKGROUND)
@@ -45,11 +45,6 @@ LOOK_AFTER_S: Final = 6.0
 TRIES_MAX: Final = 4
 QUEUED_READS: Final = 3
 QUEUED_WAIT_S: Final = 3.0
-
-
-@runtime_checkable
-class LearnsExtraEmails(Protocol):
-    def learn_extra_emails(self, sticks: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,7 @@ def rev_key(filter_id: str, contact: int) -> str:
 
 
 class PlanfixTarget:
-    """`sleep`: seconds, of the clock that is given."""
+    """`sleep`: seconds, of the clock that is given. `lag_s`: how long lists may lag behind writes."""
 
     def __init__(
         self,
@@ -95,12 +90,13 @@ class PlanfixTarget:
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]],
         metrics: Metrics | None = None,
+        lag_s: float = 300.0,
     ) -> None:
         self._metrics = metrics
         self._api, self._bus, self._clock, self._sleep = api, bus, clock, sleep
         self._inbox = Inbox(bus, subjects.PLANFIX, clock)
         self._outbox = Outbox(bus, subjects.PLANFIX)
-        self._creates = PlanfixCreates(api, bus, clock)
+        self._creates = PlanfixCreates(api, bus, clock, lag_s)
         self._tries: Counter[str] = Counter()
 
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
@@ -109,7 +105,10 @@ class PlanfixTarget:
         letters = await self._inbox.read(deliveries)
         asks = self._collect(letters, fence)
         await self._outbox.flush()
-        turn = asks[:GROUP_MAX]
+        now = self._clock()
+        # Creates without an answer wait for their time and hold up nobody.
+        ready = [ask for ask in asks if self._creates.due_at(ask.mutation.mutation_id) <= now]
+        turn = ready[:GROUP_MAX]
         try:
             open_asks = await self._turn(turn, fence)
         except Unavailable as error:
@@ -118,10 +117,13 @@ class PlanfixTarget:
             raise Transient(error.reason, 60.0) from error
         except VendorError as error:
             raise Transient(error.reason, 5.0) from error
-        if open_asks:
+        if any(self._creates.due_at(ask.mutation.mutation_id) <= now for ask in open_asks):
             raise Transient("some contacts could not be written yet", 5.0)
-        if len(asks) > len(turn):
+        if len(ready) > len(turn):
             raise Transient("more is waiting", 0.0)
+        if open_asks or len(asks) > len(ready):
+            times = [self._creates.due_at(ask.mutation.mutation_id) for ask in asks]
+            raise Transient("a new contact is looked for", max(0.1, min(at for at in times if at > now) - now))
         self._inbox.done()
         self._tries.clear()
 
@@ -299,32 +301,27 @@ class PlanfixTarget:
         mutation = ask.mutation
         number = mutation.contact or 0
         now = read.contacts[number]
-        fields: Contact = dict(mutation.fields)
-        refused: dict[str, str] = {}
-        while True:
-            try:
-                written = await self._api.update_contact(
-                    number,
-                    fields,
-                    is_company=now.is_company,
-                    phones=read.phones.get(number, ()),
-                    current=now.fields,
-                    cls=ask.cls,
-                )
-            except Rejected as error:
-                named = {name: reason for name, reason in error.items.items() if name in fields}
-                refused |= named
-                fields = {name: value for name, value in fields.items() if name not in named}
-                if named and fields:
-                    continue
-                return Verdict(Outcome.REFUSED, now, refused=refused, reason=error.reason)
-            except Gone as error:
-                return Verdict(Outcome.GONE, reason=error.reason)
-            except AccessDenied as error:
-                return Verdict(Outcome.REFUSED, now, reason=error.reason)
-            except OutcomeUnknown:
-                return Attempt(ask, now, Written(), refused, unknown=True)
-            return Attempt(ask, now, written, {**written.refused, **refused})
+        try:
+            done = await write_fields(
+                self._api,
+                number,
+                mutation.fields,
+                is_company=now.is_company,
+                phones=read.phones.get(number, ()),
+                current=now.fields,
+                cls=ask.cls,
+            )
+        except Gone as error:
+            return Verdict(Outcome.GONE, reason=error.reason)
+        except AccessDenied as error:
+            return Verdict(Outcome.REFUSED, now, reason=error.reason)
+        if done.unknown and done.requests > 1:
+            # Some of it may be written and some not: what the contact is now decides.
+            after = await self._api.get_contact(number, cls=ask.cls)
+            return Verdict(Outcome.STALE, after) if after is not None else Verdict(Outcome.GONE)
+        if done.whole:
+            return Verdict(Outcome.REFUSED, now, refused=done.refused, reason=done.whole)
+        return Attempt(ask, now, done.written, done.refused, unknown=done.unknown)
 
     async def _read_back(self, attempts: Sequence[Attempt], cls: Class, fence: Fence) -> list[Ask]:
         """What the contacts are now decides what was written. The asks that stay open."""

@@ -109,6 +109,7 @@ class Draft:
             conflict=record.conflict or self.policy.conflict,
             two_way_since=record.two_way_since,
             first_matching=record.first_matching,
+            crowded=record.crowded,
         )
 
     def amend(self, **changes: object) -> None:

@@ -176,7 +176,7 @@ class Machine:
         """Contacts left over from a time when nothing could be done; empty while that lasts. Those that are to be put
         under a new label come first, by number."""
         draft = self._draft
-        if draft.record is None or not draft.record.active:
+        if draft.record is None or not draft.record.active or draft.record.crowded:
             return set()
         after = draft.record.relabel_after
         if after is not None:
