@@ -76,7 +76,7 @@ def _seen_to(draft: Draft, kind: str, link: Link) -> Link:
     held = link.hold
     match kind:
         case "restore" if link.dismissed:
-            return anew(link)
+            return replace(anew(link), cause=reasons.RESTORED)
         case "retry" if retriable(link):
             return replace(link, hold=None)
         case "rematch" if held is not None and held.state == reasons.POSSIBLE_DUPLICATE:
