@@ -74,9 +74,6 @@ UNLABELLED = "The label was taken off this person in Google Contacts. Put it bac
 
 # --- in sync, with a difference on purpose --------------------------------------------------------------------
 
-RESTORED = "restored by hand"
-DECIDED = "decided by hand"
-"""Causes in the history, as the others in `history.py`."""
 READ_ONLY = "You may not edit this contact in Planfix, so changes made in Google do not reach it."
 NOT_IN_FILTER = "It carries the label, but Planfix does not count it to this list."
 BY_HAND = "It was put under the label by hand."
