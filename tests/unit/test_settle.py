@@ -146,7 +146,7 @@ def test_an_answer_from_the_writers_memory_is_taken_as_asked_for_and_looked_at()
     for_label = done(replace(LINK, labelled=False, pending=pending(Side.GOOGLE, "update", {})))
     assert (for_label.asked, for_label.labelled, for_label.google) == ("", True, OLD)
     seen_since = done(replace(TO_GOOGLE, google={"notes": "B"}))
-    assert (seen_since.google, seen_since.base_google, seen_since.asked) == ({"notes": "B"}, {"notes": "B"}, "person")
+    assert (seen_since.google, seen_since.base_google, seen_since.asked) == ({"notes": "B"}, NEW, "person")
     unknown = done(replace(TO_GOOGLE, google=None, base_google=None, pending=pending(Side.GOOGLE, before={})))
     assert unknown.google == NEW
 
@@ -158,13 +158,23 @@ def test_an_answer_of_planfix_from_the_writers_memory_is_taken_as_asked_for() ->
     assert (after.planfix, after.planfix_hash, after.planfix_at) == (content, content_hash(content), 100.0)
     assert (after.base_planfix, after.base_google, after.planfix_wrote) == (NEW, NEW, ANSWERED)
     seen_since = done(replace(TO_PLANFIX, planfix={"notes": "B"}))
-    assert (seen_since.planfix, seen_since.base_planfix, seen_since.base_google) == (
-        {"notes": "B"},
-        {"notes": "B"},
-        NEW,
-    )
+    assert (seen_since.planfix, seen_since.base_planfix, seen_since.base_google) == ({"notes": "B"}, NEW, NEW)
     unknown = done(replace(TO_PLANFIX, planfix=None, pending=pending(Side.PLANFIX, before={})))
     assert (unknown.planfix, unknown.base_planfix) == (NEW, NEW)
+
+
+def test_an_answer_from_memory_says_what_was_not_taken_as_it_was_sent() -> None:
+    """So that what Planfix refused is not taken for Planfix's removal afterwards."""
+    both_ways: Contact = {"emails": emails("a@x", "b@x")}
+    link = both({"emails": emails("a@x")}, both_ways, Side.PLANFIX)
+    after = done(link, otherwise={"emails": emails("a@x")}, refused={"emails": "One e-mail."})
+    assert (after.planfix, after.google) == ({"emails": emails("a@x")}, both_ways)
+    assert after.base_planfix == {"notes": "a", "emails": emails("a@x")}
+    assert after.base_google == {"notes": "a", **both_ways}
+    assert after.limits == {"emails:b@x": "One e-mail."}
+    cut = done(replace(TO_GOOGLE, planfix={"notes": "long"}, pending=pending(Side.GOOGLE, target={"notes": "long"})),
+               otherwise={"notes": "lo"})  # fmt: skip
+    assert (cut.google, cut.base_google, cut.base_planfix) == ({"notes": "lo"}, {"notes": "lo"}, {"notes": "long"})
 
 
 @pytest.mark.parametrize(
