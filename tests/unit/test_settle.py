@@ -319,7 +319,7 @@ def test_an_edit_seen_again_with_a_stale_answer_is_not_later_for_that() -> None:
 def test_a_stale_answer_without_news_is_no_reason_to_write_the_same_again() -> None:
     after = settled(TO_GOOGLE, Outcome.STALE)
     assert after == replace(TO_GOOGLE, pending=None, asked="person", asked_at=NOW)
-    older = settled(TO_GOOGLE, Outcome.STALE, person=person(NEW, at=99.0))
+    older = settled(TO_GOOGLE, Outcome.STALE, person=person(NEW, at=99.0, labels=()))
     assert older == after
     nobody = settled(replace(CREATING), Outcome.STALE)
     assert nobody == replace(CREATING, pending=None)

@@ -176,20 +176,20 @@ def _take_planfix(link: Link, contact: PlanfixContact | None, read_at: float) ->
 
 def _note_refused(link: Link, pending: Pending, item: SettledItem, answer: Contact) -> Link:
     """Name what was not taken, per element where the field has elements. A name that Planfix cannot do without is
-    restored in Google: it counts as Planfix's change."""
+    restored in Google: it counts as Planfix's change, against the empty one that Google has."""
     limits = {known: reason for known, reason in link.limits.items() if _stays(known, link, pending)}
     limits.update(item.person.limits if item.person is not None else {})
-    base_planfix, base_google = dict(link.base_planfix or {}), dict(link.base_google or {})
+    base_planfix = dict(link.base_planfix or {})
     for name, reason in item.refused.items():
         wanted, taken = pending.target.get(name), answer.get(name)
         if name in ELEMENT_FIELDS and isinstance(wanted, tuple) and isinstance(taken, tuple):
             there = {element.key for element in taken}
             limits.update({f"{name}:{e.key}": reason for e in wanted if e.key not in there})
         elif name in NAME_FIELDS and pending.side is Side.PLANFIX and pending.target.get(name) == "":
-            base_planfix[name] = base_google[name] = ""
+            base_planfix[name] = ""
         else:
             limits[name] = reason
-    return replace(link, limits=limits, base_planfix=base_planfix, base_google=base_google)
+    return replace(link, limits=limits, base_planfix=base_planfix)
 
 
 def _stays(known: str, link: Link, pending: Pending) -> bool:
