@@ -544,8 +544,9 @@ class Outcome(StrEnum):
 
 
 class SettledItem(Model):
-    """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it;
-    ``refused`` names fields that it did not take, with the reason in plain words."""
+    """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it; where a settled
+    mutation is answered again without either, ``otherwise`` holds the written fields that the server had answered
+    otherwise than they were sent. ``refused`` names fields that it did not take, with the reason in plain words."""
 
     contact: int | None = None
     arrival: str | None = None
@@ -557,6 +558,7 @@ class SettledItem(Model):
     kept: Kept | None = None
     removed: bool = False
     refused: dict[str, str] = {}
+    otherwise: Contact = {}
     reason: str = ""
 
 

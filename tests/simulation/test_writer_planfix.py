@@ -116,6 +116,24 @@ async def test_an_email_that_planfix_ignores_is_refused_by_name() -> None:
         assert place.read(number, "description") == "x"
 
 
+async def test_what_was_not_taken_is_named_in_an_answer_from_memory_too() -> None:
+    """The reconciler must not take what Planfix refused for Planfix's removal afterwards."""
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann", "email": "ann@example.com"})
+        emails = tuple(Element(key=f"{one}@example.com", value=f"{one}@example.com") for one in ("ann", "other"))
+        place.put(place.update(number, {"emails": emails, "notes": "x"}, {}))
+        await place.world.run()
+        first = place.world.item(f"p-{number}-1")
+        assert first.otherwise == {}
+        await place.world.start()
+        place.put(place.update(number, {"emails": emails, "notes": "x"}, {}))
+        await place.world.run()
+        again = place.world.item(f"p-{number}-1")
+        assert (again.outcome, again.planfix, again.refused) == (Outcome.DONE, None, first.refused)
+        assert again.otherwise == {"emails": emails[:1]}
+        assert len(place.writes()) == 1
+
+
 async def test_a_taken_email_is_left_out_and_the_rest_is_written() -> None:
     async with office() as place:
         place.planfix.add_contact({"name": "First", "email": "taken@example.com"})

@@ -8,7 +8,7 @@ silently ignored fields all look like success. `planfix_target.py` asks and writ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from contactsync_contracts.contact import ELEMENT_FIELDS, NAME_FIELDS, Contact, Element
@@ -124,3 +124,5 @@ class Verdict:
     refused: Mapping[str, str] | None = None
     reason: str = ""
     wrote: bool = False
+    otherwise: Contact = field(default_factory=dict)
+    """Where a settled mutation is answered again: what Planfix had answered otherwise than it was sent."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
+from pydantic import TypeAdapter
 
 from contactsync.errors import AccessDenied, Gone, PlanNeeded, Unavailable, VendorError
 from contactsync.planfix.port import PlanfixApi, Query, Written
@@ -49,11 +50,17 @@ QUEUED_WAIT_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What is remembered of a contact's last mutation by one filter."""
+    """What is remembered of a contact's last mutation by one filter. otherwise: the written fields that Planfix
+    answered otherwise than they were sent; refused: those it did not take."""
 
     rev: int
     outcome: Outcome
     reason: str = ""
+    otherwise: Contact = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+_SETTLED: Final = TypeAdapter(Settled)
 
 
 @dataclass(slots=True)
@@ -186,9 +193,10 @@ class PlanfixTarget:
         fresh: list[Ask] = []
         for key, ask in keys.items():
             record = records.get(key)
-            stored = Settled(**orjson.loads(record.value)) if record is not None else None
+            stored = _SETTLED.validate_json(record.value) if record is not None else None
             if stored is not None and stored.rev >= ask.mutation.revision:
-                again.append((ask, Verdict(Outcome(stored.outcome), reason=stored.reason)))
+                verdict = Verdict(stored.outcome, None, None, stored.refused, stored.reason, False, stored.otherwise)
+                again.append((ask, verdict))
             else:
                 fresh.append(ask)
         await self._say(again, fence)
@@ -391,7 +399,7 @@ class PlanfixTarget:
             if ask.mutation.op == "create":
                 puts += self._creates.settled(ask, verdict)
             elif ask.mutation.contact is not None:
-                record = Settled(ask.mutation.revision, verdict.outcome, verdict.reason)
+                record = settled_of(ask, verdict)
                 key = rev_key(ask.filter_id, ask.mutation.contact)
                 puts.append(Put(key, orjson.dumps(record), ttl_s=REV_TTL_S))
         await commit_all(self._bus, fence, puts)
@@ -422,6 +430,14 @@ class PlanfixTarget:
         await self._outbox.flush()
 
 
+def settled_of(ask: Ask, verdict: Verdict) -> Settled:
+    mutation, now = ask.mutation, verdict.contact.fields if verdict.contact is not None else {}
+    otherwise: Contact = {}
+    if verdict.outcome is Outcome.DONE:
+        otherwise = {name: now[name] for name, value in mutation.fields.items() if name in now and now[name] != value}
+    return Settled(mutation.revision, verdict.outcome, verdict.reason, otherwise, dict(verdict.refused or {}))
+
+
 def item_of(ask: Ask, verdict: Verdict) -> SettledItem:
     mutation = ask.mutation
     number = mutation.contact or verdict.number or (verdict.contact.contact if verdict.contact else None)
@@ -433,5 +449,6 @@ def item_of(ask: Ask, verdict: Verdict) -> SettledItem:
         outcome=verdict.outcome,
         planfix=verdict.contact,
         refused=dict(verdict.refused or {}),
+        otherwise=dict(verdict.otherwise),
         reason=verdict.reason,
     )
