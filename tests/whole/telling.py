@@ -107,3 +107,21 @@ def answer_all(world: World, office: Office) -> None:
         else:
             return
         world.settle()
+
+
+def warnings(world: World, since: int) -> list[str]:
+    """Lines of the log that warn, from the `since`-th on."""
+    return [line for line in world.system.log[since:] if " warning " in line or " error " in line]
+
+
+def copy_back(world: World, office: Office, contact: int, where: str) -> int:
+    """Another tool's cycle: a copy of the contact with a new id on `google`, `planfix` or `both`; how many."""
+    fields = world.hands.in_planfix(contact) or {}
+    phones = [element.value for element in fields["phones"] if not isinstance(element, str)]
+    given, family = str(fields["given"]), str(fields["family"])
+    if where != "planfix":
+        type_in(world, office, names=named(given, family), phoneNumbers=[{"value": one} for one in phones])
+    if where != "google":
+        numbers = [{"number": one, "type": 1} for one in phones]
+        world.contact(given, family, phones=numbers, group=office.group)
+    return 2 if where == "both" else 1
