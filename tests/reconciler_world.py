@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from contactsync.hashing import Hasher
+from contactsync.reconciler.core import leaving
 from contactsync.reconciler.core.commands import Command
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json, filter_to_json
 from contactsync.reconciler.core.link import (
@@ -211,7 +212,20 @@ class World:
             machine.load(self._read(due))
             machine.touch(due)
             said += self._finish(machine)
+        if machine.erasing:
+            said += self._erase()
         return said
+
+    def _erase(self) -> list[Outgoing]:
+        """As the actor does; history is kept for tests to look at."""
+        record = self.record
+        for key in list(self.stored):
+            if key != "record" and leaving.outlives(record, key) == "no":
+                del self.stored[key]
+        following = leaving.successor(record, self.now)
+        self._store("record", filter_to_json(following) if following is not None else None)
+        self.machine = self.load()
+        return self._finish(self.machine) if following is not None else []
 
     def _read(self, contacts: Iterable[int]) -> list[Link]:
         return [link for contact in contacts if (link := self.link(contact)) is not None]

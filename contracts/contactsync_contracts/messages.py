@@ -471,12 +471,22 @@ class GoogleMutation(Model):
 
 
 class LabelMutation(Model):
-    """``ensure``: the filter has its label, named like it; ``rename``: if its name is still the one we gave."""
+    """``ensure``: the filter has its label, named like it; ``rename``: if its name is still the one we gave.
+    Without ``make`` a label that is not there is not made."""
 
     mutation_id: str
     revision: Annotated[int, Field(ge=1)]
     op: Literal["ensure", "rename"]
     name: str
+    make: bool = True
+
+
+class Forget(Model):
+    """The filter is over for this target: nothing that was asked before is done any more, and what was kept of it is
+    erased. ``emptied``: its people were taken away before, so that our stamp leaves its label, too."""
+
+    mutation_id: str
+    emptied: bool = False
 
 
 class PlanfixMutation(Model):
@@ -514,6 +524,7 @@ class Mutate(Model):
     label: LabelMutation | None = None
     google: tuple[GoogleMutation, ...] = ()
     planfix: tuple[PlanfixMutation, ...] = ()
+    forget: Forget | None = None
 
 
 # --- settled ----------------------------------------------------------------------------------------------
@@ -537,7 +548,8 @@ class Outcome(StrEnum):
 
 class SettledItem(Model):
     """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it;
-    ``refused`` names fields that it did not take, with the reason in plain words."""
+    ``refused`` names fields that it did not take, with the reason in plain words. ``latest``: a later revision than
+    this was settled before, so that whoever asks has lost the latest state."""
 
     contact: int | None = None
     arrival: str | None = None
@@ -550,6 +562,7 @@ class SettledItem(Model):
     removed: bool = False
     refused: dict[str, str] = {}
     reason: str = ""
+    latest: int = 0
 
 
 class Handover(Model):
@@ -561,16 +574,20 @@ class Handover(Model):
 
 
 class LabelSettled(Model):
+    """``found``: it carried this filter's stamp already, although nobody knew of the filter."""
+
     mutation_id: str
     outcome: Outcome
     label: str = ""
     name: str = ""
     reused: bool = False
+    found: bool = False
     reason: str = ""
 
 
 class Settled(Model):
-    """What came of mutations, and when the server had answered (our clock)."""
+    """What came of mutations, and when the server had answered (our clock). ``forgotten``: the mutation that asked
+    to forget the filter."""
 
     filter_id: FilterToken
     target: str
@@ -578,6 +595,7 @@ class Settled(Model):
     items: tuple[SettledItem, ...] = ()
     handovers: tuple[Handover, ...] = ()
     label: LabelSettled | None = None
+    forgotten: str = ""
 
 
 # --- events (public) --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import labelling, loops, runs, settle
+from contactsync.reconciler.core import labelling, loops, rebuilding, runs, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
@@ -34,8 +34,10 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
         return
     pending = link.pending
     rules = merge_rules(link, draft.rules)
+    if item.latest > link.revision:
+        rebuilding.behind(draft, now)
     after = settle.settled(link, item, rules, answered_at, draft.filter.label, now)
-    if item.outcome is Outcome.DONE:
+    if item.outcome is Outcome.DONE and not pending.renew:
         _count(draft, link, item)
         if after is not None and pending.op == "update" and pending.target:
             after = loops.written(after, pending.target, now)

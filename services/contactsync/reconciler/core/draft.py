@@ -84,6 +84,7 @@ class Draft:
             record.active,
             conflict=record.conflict or self.policy.conflict,
             two_way_since=record.two_way_since,
+            leaving=record.leaving is not None and record.leaving.stage == "removing",
         )
 
     def amend(self, **changes: object) -> None:

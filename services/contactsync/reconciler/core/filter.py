@@ -30,6 +30,20 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaving:
+    """A disconnect under way (`leaving.py`). remove: people of ours leave Google first; after: contacts with higher
+    numbers are still to be taken away; waits: the targets that have not forgotten the filter yet; next: the
+    activation with another account that it makes room for, as it came."""
+
+    request_id: str
+    remove: bool = False
+    stage: Literal["removing", "forgetting", "erasing"] = "removing"
+    after: int = 0
+    waits: tuple[str, ...] = ()
+    next: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FilterRecord:
     """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
     mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at:
@@ -42,7 +56,10 @@ class FilterRecord:
     conflict, breakers: the filter's own settings over the installation's; plans, spent: what waits
     for an approval, and what needed none (`breaker.py`); first_waits: what the first sync writes waits for one;
     creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
-    resumed_at: when a human last said that it may go on."""
+    resumed_at: when a human last said that it may go on;
+    leaving: it is being disconnected; rebuild: the listing by which links are found again, rebuild_after: contacts with
+    higher numbers are still to be renewed; relisted_at: when the state was last found to be older than what had been
+    done."""
 
     filter_id: str
     name: str
@@ -89,6 +106,10 @@ class FilterRecord:
     creates_wait: str = ""
     copies: dict[str, list[float]] = field(default_factory=dict)
     resumed_at: float = 0.0
+    leaving: Leaving | None = None
+    rebuild: str = ""
+    rebuild_after: int | None = None
+    relisted_at: float = 0.0
 
     @property
     def active(self) -> bool:
@@ -104,7 +125,8 @@ class FilterRecord:
     def unfinished(self) -> bool:
         """Something goes on without a message: whoever takes over has to look."""
         plans = any(plan.approved or not plan.hash for plan in self.plans)
-        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans)
+        left = self.leaving is not None
+        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans or left)
 
     @property
     def waiting_plans(self) -> tuple[Plan, ...]:
@@ -149,6 +171,10 @@ def filter_from_json(stored: dict[str, Any]) -> FilterRecord:
         run["waits"] = tuple(run.get("waits", ()))
         values["run"] = Run(**run)
     values["plans"] = tuple(plan_from_json(plan) for plan in values.get("plans", ()))
+    if values.get("leaving"):
+        left = {name: value for name, value in values["leaving"].items() if name in {f.name for f in fields(Leaving)}}
+        left["waits"] = tuple(left.get("waits", ()))
+        values["leaving"] = Leaving(**left)
     values["waiting"] = tuple(values.get("waiting", ()))
     return FilterRecord(**values)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, runs
+from contactsync.reconciler.core import commands, guard, leaving, runs
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
@@ -33,6 +33,7 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
         begun_arrivals.extend(_decide_all(draft, links, begun, now))
         guard.tend(draft, now)
         _finish_run(draft, now)
+        leaving.tend(draft)
     stored_arrivals: dict[str, Arrival | None] = {s: draft.arrivals.get(s) for s in draft.touched_arrivals}
     stored_arrivals.update(dict.fromkeys(draft.dropped_arrivals - draft.arrivals.source_ids))
     draft.events.extend(_changes(draft, now))
@@ -61,6 +62,7 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
     if again is not None:
         draft.events.append(again)
     record = draft.filter
+    draft.wishes.forget = record.leaving is not None and record.leaving.stage == "forgetting"
     draft.wishes.label |= any(link.asked == "label" for link in reopened)
     if record.label_pending:
         draft.wishes.ensure_label = True

@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from contactsync.reconciler.core import freeze
+from contactsync.reconciler.core import freeze, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.index import Entry
 from contactsync_contracts.messages import AccountObserved, FilterState, LabelObserved, LabelSettled, Outcome
+
+LOST = (
+    "This list was synchronised with this account before, but what was known of it is lost: people whom you deleted in "
+    "Google Contacts would be made again. Look at what would be created, then approve it."
+)
 
 
 def ask_label(draft: Draft, op: str) -> None:
@@ -31,6 +36,8 @@ def label_settled(draft: Draft, answer: LabelSettled, now: float) -> None:
         reason = answer.reason or "Google Contacts does not take the label."
         draft.record = freeze.freeze(draft.filter, reason, label_gone=True)
         return
+    if answer.found and not record.label:
+        draft.amend(creates_wait=LOST)
     draft.amend(label=answer.label, label_name=answer.name)
     if record.label and answer.label != record.label:
         draft.amend(relabel_after=0, restored_at=now)
@@ -62,8 +69,7 @@ def label_observed(draft: Draft, event: LabelObserved) -> None:
             draft.put(replace(link, asked=""))
             continue
         draft.note("google", "dismissed", link.contact)
-        reason = "The label was taken off this person in Google Contacts."
-        draft.put(replace(link, asked="", dismissed=reason))
+        draft.put(replace(link, asked="", dismissed=settle.UNLABELLED))
 
 
 def account_observed(draft: Draft, event: AccountObserved) -> None:

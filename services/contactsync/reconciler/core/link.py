@@ -33,6 +33,8 @@ class Pending:
     before: Contact
     at: float
     etag: str = ""
+    renew: bool = False
+    """Nothing is written that is there: the writer reads the person, and its record of it is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Link:
     first seen with that content, where that was earlier; google_prev: the last time it was seen without any edit that
     has not been carried over yet; planfix_wrote: when our last write there was answered. merges: this filter
     merges the contact's fields (else it only asks for its label). asked: a look under way. adopt: found by match, not
-    by stamp. due: facts changed while the filter was not active."""
+    by stamp. stamp_on: another person that carries this contact's stamp, too. renew: the writer is to read the person
+    again (`rebuilding.py`). due: facts changed while the filter was not active."""
 
     contact: int
     is_company: bool = False
@@ -88,6 +91,8 @@ class Link:
     read_only: bool = False
     leaving: bool = False
     due: bool = False
+    stamp_on: str = ""
+    renew: bool = False
     dismissed: str = ""
     merged_into: int | None = None
     hold: Hold | None = None
@@ -214,6 +219,7 @@ def _pending_to_json(pending: Pending) -> dict[str, Any]:
         "before": contact_to_json(pending.before),
         "at": pending.at,
         "etag": pending.etag,
+        **({"renew": True} if pending.renew else {}),
     }
 
 
@@ -228,6 +234,7 @@ def _pending_from_json(stored: dict[str, Any]) -> Pending:
         before=contact_from_json(stored["before"]),
         at=stored["at"],
         etag=stored.get("etag", ""),
+        renew=stored.get("renew", False),
     )
 
 

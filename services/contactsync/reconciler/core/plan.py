@@ -23,6 +23,8 @@ class FilterRules:
     two_way: bool = True
     active: bool = True
     conflict: str = "newest"
+    leaving: bool = False
+    """It is being disconnected, and people of ours are taken away."""
     two_way_since: float = 0.0
     """What was in Google before was edited while the filter was one-way: such edits lose."""
 
@@ -36,6 +38,8 @@ class Decision:
 
 
 def decide(link: Link, rules: FilterRules, now: float) -> Decision:
+    if rules.leaving:
+        return _take_away(link, rules, now)
     if not rules.active:
         return Decision(link if link.due else replace(link, due=True))
     if link.due:
@@ -55,12 +59,24 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
         return Decision(_create(link, rules, now))
     if link.google is None or link.raw is None:
         return Decision(_ask(link, "person", now))
+    if link.renew and link.labelled and link.stamped:
+        return Decision(_renew(link, rules, now))
     if not link.merges:
         # Another filter of the account merges the fields; this one only asks for its label.
         if link.labelled:
             return Decision(link)
         return Decision(_begin(link, rules, now, Side.GOOGLE, "update", {}, {}, {}))
     return _reconcile(link, rules, now)
+
+
+def _take_away(link: Link, rules: FilterRules, now: float) -> Decision:
+    """The filter is being disconnected and the people that it made go, as if every contact left it. What is under way
+    is waited for; a person that a human threw away or merged is theirs."""
+    if link.pending is not None or link.asked == "person":
+        return Decision(link)
+    if link.dismissed or link.merged_into is not None:
+        return Decision(replace(link, asked=""))
+    return _leave(replace(link, member=False, kept="", asked="", due=False), rules, now)
 
 
 def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
@@ -98,6 +114,12 @@ def _create(link: Link, rules: FilterRules, now: float) -> Link:
     """What is sent becomes Planfix's base now, so that it is not stored twice; Google's comes with the answer."""
     sent = link.planfix or {}
     return _begin(link, rules, now, Side.GOOGLE, "ensure", {}, {}, {}, base_planfix=sent, base_google=None)
+
+
+def _renew(link: Link, rules: FilterRules, now: float) -> Link:
+    begun = _begin(replace(link, renew=False), rules, now, Side.GOOGLE, "update", {}, {}, {})
+    assert begun.pending is not None
+    return replace(begun, pending=replace(begun.pending, renew=True, etag=""))
 
 
 def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:

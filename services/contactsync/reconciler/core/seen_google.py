@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import joining, observe, runs, settle
+from contactsync.reconciler.core import joining, observe, rebuilding, runs, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side
@@ -83,6 +83,7 @@ def people_listed(draft: Draft, event: GoogleListed, now: float) -> None:
             draft.wishes.people.add(resource)
     if not event.last:
         return
+    rebuilding.google_listed(draft, event)
     draft.amend(people_total=event.people_total, google_seen_at=event.began_at)
     if draft.filter.phase == "google":
         draft.amend(phase="planfix")

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import freeze, guard, joining, labelling, observe, runs, settle
+from contactsync.reconciler.core import freeze, guard, joining, labelling, observe, rebuilding, runs, settle
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.link import Hold, Link
 from contactsync_contracts.messages import (
@@ -107,6 +107,7 @@ def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
         )
     elif missing:
         draft.confirm(missing, [c for c in event.members if draft.index.get(c) is not None], now)
+    rebuilding.planfix_listed(draft, event)
     if event.last:
         if draft.filter.phase == "planfix":
             draft.amend(phase="done")

@@ -13,6 +13,8 @@ from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixC
 
 ACCOUNT_FULL = "The Google account is full: Google takes 25,000 contacts, private ones included."
 CHECKING = "Planfix did not answer with this contact; it is being looked up."
+DELETED = "The person was deleted in Google Contacts."
+UNLABELLED = "The label was taken off this person in Google Contacts."
 READ_ONLY = "You may not edit this contact in Planfix, so changes made in Google do not reach it."
 
 
@@ -22,6 +24,12 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
     pending = link.pending
     if pending is None:
         return link
+    if item.latest > link.revision:
+        # Our state is older than what was done; what a human did since is found again.
+        known = link
+        link = replace(link, revision=item.latest)
+        if item.outcome is Outcome.GONE and pending.op != "remove":
+            return _thrown_away(known, link, item, label)
     match item.outcome:
         case Outcome.DONE if pending.op == "remove":
             return _removed(link, item)
@@ -57,6 +65,16 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
             return replace(link, pending=None, leaving=pending.op == "remove", hold=Hold("quarantined", reason))
 
 
+def _thrown_away(known: Link, link: Link, item: SettledItem, label: str) -> Link | None:
+    """A human deleted the person (or took it out of the label: then it is told) after the state that we have."""
+    free = replace(link, pending=None, asked="", hold=None, due=False)
+    if not known.member and not known.kept:
+        return None
+    if item.person is None:
+        return replace(free, labelled=False, dismissed=DELETED)
+    return replace(_take_person(free, item.person, label), labelled=False, dismissed=UNLABELLED)
+
+
 def person_gone(link: Link) -> Link | None:
     """The person is not in Google any more (a look-up by name said so)."""
     if link.dismissed or link.merged_into is not None:
@@ -73,7 +91,7 @@ def person_gone(link: Link) -> Link | None:
         pending=None,
         asked="",
         labelled=False,
-        dismissed="The person was deleted in Google Contacts.",
+        dismissed=DELETED,
         hold=None,
         due=False,
     )
