@@ -27,9 +27,10 @@ from contactsync.google.port import PeopleApi
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
-from contactsync.writer import google_creates, google_updates
+from contactsync.writer import google_creates, google_updates, witness
 from contactsync.writer.account import Account, AskKey, Changes, asks_of
 from contactsync.writer.batching import BatchRules, waits_until
+from contactsync.writer.forgetting import Forgetting, Release, keep_grant
 from contactsync.writer.google_creates import Creates
 from contactsync.writer.google_labels import Labels
 from contactsync.writer.google_updates import Changed, Done, Refused, Update, Updates, Vanished
@@ -48,6 +49,7 @@ from contactsync.writer.google_writes import Writes
 from contactsync.writer.identity import Ask, Known, known_after, unite
 from contactsync.writer.intent import Intent, unresolved, without
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
+from contactsync.writer.witness import Standing
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     AccountObserved,
@@ -102,6 +104,7 @@ class GoogleTarget:
         wake: Callable[[float], None],
         day_left: Callable[[], Awaitable[int | None]],
         metrics: Metrics | None = None,
+        release: Release = keep_grant,
     ) -> None:
         self._metrics = metrics
         self._name, self._people, self._bus, self._config = account, people, bus, config
@@ -110,6 +113,7 @@ class GoogleTarget:
         self._writes = Writes(self._account, config)
         self._inbox = Inbox(bus, account, clock)
         self._outbox = Outbox(bus, account)
+        self._forgetting = Forgetting(self._account, people, bus, self._outbox, clock, release)
         self._labels = Labels(self._account, people, clock, rules.lag_s)
         self._updates = Updates(people, rules.batches, self._lost_labels, self._sized)
         self._creates = Creates(
@@ -142,6 +146,7 @@ class GoogleTarget:
     # ---- one turn
 
     async def _turn(self, letters: Sequence[Letter], fence: Fence) -> None:
+        letters = await self._forgetting.settle(letters, self._inbox.answered, fence)
         await self._settle_labels(letters, fence)
         self._collect(letters, fence)
         await self._answer_settled(fence)
@@ -163,7 +168,7 @@ class GoogleTarget:
             wish, mutate = letter.mutate.label, letter.mutate
             if wish is None or wish.mutation_id in self._inbox.answered:
                 continue
-            settled = await self._labels.settle(mutate.filter_id, wish, mutate.cls, fence)
+            settled = await self._labels.settle(mutate.filter_id, wish, mutate.cls, fence, mutate.since)
             self._inbox.answered.add(wish.mutation_id)
             self._outbox.label(mutate.filter_id, settled, answered_at=self._clock(), epoch=fence.epoch)
             await self._outbox.flush()
@@ -198,16 +203,25 @@ class GoogleTarget:
             self._outbox.settled(filter_id, items, answered_at=self._clock(), epoch=fence.epoch)
 
     async def _answer_settled(self, fence: Fence) -> None:
-        """Revisions that were settled before get the stored answer; asks without a label cannot be done."""
+        """Revisions that were settled before get the stored answer, those from an older state are told so; asks
+        without a label cannot be done."""
         again: list[tuple[Ask, SettledItem]] = []
+        behind: list[tuple[Ask, Known]] = []
         for (contact, filter_id), ask in self._open.items():
             known = self._account.people.get(contact)
             want = known.wants.get(filter_id) if known is not None else None
-            if known is not None and want is not None and want.rev >= ask.mutation.revision:
+            past = witness.standing(known, ask)
+            if known is not None and past is Standing.BEHIND:
+                behind.append((ask, known))
+            elif known is not None and want is not None and past is Standing.SETTLED:
                 item = item_of(ask, want.outcome, kept=known.kept, removed=want.removed, reason=want.reason)
                 again.append((ask, item))
-            elif ask.mutation.op != "remove" and not self._writes.label(filter_id):
+            elif ask.mutation.op != "remove" and not await self._labels.known(filter_id, ask.since, fence):
                 again.append((ask, item_of(ask, Outcome.REFUSED, reason="the filter has no label yet")))
+        if behind:
+            labels = {ask.filter_id: self._writes.label(ask.filter_id) for ask, _ in behind}
+            lost = await self._lost_labels([label for label in labels.values() if label])
+            again += await witness.behind(self._people, behind, labels, lost)
         await self._say(again, self._clock(), Changes(drop=[key_of(ask) for ask, _ in again]), fence)
 
     def _works(self) -> list[Work]:

@@ -14,7 +14,7 @@ from contactsync.google.mapping import PersonWrite
 from contactsync.google.port import Json
 from contactsync.writer.account import AskKey
 from contactsync.writer.google_creates import Made, NotMade
-from contactsync.writer.identity import Ask, Known, United, Want, known_after, settle
+from contactsync.writer.identity import Ask, Known, United, Want, known_after, mark_of, settle
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, GooglePerson, Kept, Outcome, SettledItem
 
@@ -122,7 +122,14 @@ def conclude(work: Work, verdict: Verdict) -> tuple[Known, list[tuple[Ask, Settl
             active = earlier is not None and earlier.active
         removed = remove and verdict.removed
         outcomes[ask.filter_id] = Want(
-            ask.since, ask.two_way, ask.mutation.revision, outcome, verdict.reason, removed, active
+            ask.since,
+            ask.two_way,
+            ask.mutation.revision,
+            outcome,
+            verdict.reason,
+            removed,
+            active,
+            mark_of(ask.mutation),
         )
         writes = work.united.writes is ask
         item = item_of(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
@@ -28,7 +29,7 @@ LABEL_MASK: Final = frozenset({"memberships", "clientData"})
 @dataclass(frozen=True, slots=True)
 class Want:
     """One filter's share in a person: its rank (`since`, `two_way`), whether it wants the person now (`active`),
-    and what came of its mutations up to revision `rev`."""
+    and what came of its mutations up to revision `rev`. `mark` tells copies of that one from others."""
 
     since: float
     two_way: bool
@@ -37,6 +38,7 @@ class Want:
     reason: str = ""
     removed: bool = False
     active: bool = True
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,12 @@ class United:
     handover: tuple[str, Handover] | None
 
 
+def mark_of(mutation: GoogleMutation) -> str:
+    """Equal for copies of one mutation; resource, etag and base may have been observed anew."""
+    said = mutation.model_dump_json(include={"op", "fields", "contact"})
+    return blake2b(said.encode(), digest_size=6).hexdigest()
+
+
 def merger_of(wants: Mapping[str, Want]) -> str | None:
     """The oldest two-way filter that wants the person, else the oldest."""
     ranked = sorted((not w.two_way, w.since, f) for f, w in wants.items() if w.active)
@@ -191,6 +199,7 @@ def encode(known: Known) -> bytes:
                     "reason": w.reason,
                     "removed": w.removed,
                     "active": w.active,
+                    "mark": w.mark,
                 }
                 for f, w in known.wants.items()
             },
@@ -252,6 +261,9 @@ class IdentityMap:
             return None
         opened = zlib.decompressobj(wbits=-15, zdict=_TYPICAL)
         return decode(opened.decompress(packed) + opened.flush())
+
+    def drop(self, contact: int) -> None:
+        self._packed.pop(contact, None)
 
     def put(self, contact: int, known: Known) -> None:
         self.put_encoded(contact, encode(known))

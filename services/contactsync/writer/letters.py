@@ -18,6 +18,7 @@ from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     BYTES_MAX,
     CONTACTS_MAX,
+    Forget,
     Handover,
     LabelSettled,
     Model,
@@ -91,6 +92,16 @@ class Outbox:
     def handover(self, filter_id: str, handover: Handover, cause: str, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=(handover,))
         self._settled(message, f"{cause}.handover-{handover.contact}.{epoch}")
+
+    def handovers(self, filter_id: str, items: Sequence[Handover], answered_at: float, epoch: int) -> None:
+        message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=tuple(items))
+        self._settled(message, f"handovers-{items[0].contact}-{answered_at:.3f}.{epoch}")
+
+    def forgotten(self, filter_id: str, wish: Forget, *, answered_at: float, epoch: int) -> None:
+        message = Settled(
+            filter_id=filter_id, target=self._target, answered_at=answered_at, forgotten=wish.mutation_id
+        )
+        self._settled(message, f"{wish.mutation_id}.{self._target}.{epoch}")
 
     def label(self, filter_id: str, label: LabelSettled, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, label=label)

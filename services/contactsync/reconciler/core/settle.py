@@ -45,6 +45,8 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
         case Outcome.STALE:
             free = replace(link, pending=None, leaving=False)
             seen = _take_planfix(_take_person(free, item.person, label), item.planfix, answered_at)
+            if item.latest:
+                seen = _recognised(seen, item)
             # An answer that shows nothing new would be merged into the same write again.
             return replace(seen, asked="person", asked_at=now) if seen == free and link.resource else seen
         case Outcome.GONE if pending.side is Side.GOOGLE:
@@ -63,6 +65,12 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
                 return replace(link, pending=None)
             reason = item.reason or "The other side does not take this contact."
             return replace(link, pending=None, leaving=pending.op == "remove", hold=Hold("quarantined", reason))
+
+
+def _recognised(link: Link, item: SettledItem) -> Link:
+    """The writer knows the person of a link whose state is old or was lost."""
+    stamped = item.person is not None and any(s.contact == link.contact for s in item.person.stamps)
+    return replace(link, own=link.own or item.kept, stamped=link.stamped or stamped)
 
 
 def _thrown_away(known: Link, link: Link, item: SettledItem, label: str) -> Link | None:
