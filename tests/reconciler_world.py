@@ -126,6 +126,8 @@ class World:
         self.identity: dict[int, tuple[str, Kept]] = {}
         self.settled: dict[tuple[str, int], tuple[int, Outcome]] = {}
         self.markers: dict[str, int] = {}
+        self.forgotten: list[str] = []
+        self.label_found = False
         self._serial = 0
 
     # ---- the store
@@ -463,13 +465,28 @@ class World:
             copies = self.mutations.setdefault(one.mutation_id, [])
             copies.append((one.revision, one.model_dump_json().encode()))
         label = None
+        if message.forget is not None:
+            self.forgotten.append(message.target)
+            if message.target == ACCOUNT:
+                self.identity.clear()
+                self.settled = {key: value for key, value in self.settled.items() if key[0] != "google"}
+            yield Settled(
+                filter_id=FILTER,
+                target=message.target,
+                answered_at=self.now,
+                forgotten=message.forget.mutation_id,
+            )
+            return
         if message.label is not None:
+            found = self.label_found and not self.label
             self.label = True
             label = LabelSettled(
                 mutation_id=message.label.mutation_id,
                 outcome=Outcome.DONE,
                 label=self.label_name,
                 name=message.label.name,
+                reused=found,
+                found=found,
             )
         for google in message.google:
             items.append(self._once("google", google.contact, google, self._write_google))

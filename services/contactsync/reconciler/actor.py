@@ -218,7 +218,7 @@ class Actor:
                 puts.append(Put(stored.key, stored.value, ttl_s=leaving.KEPT_S))
             elif stays == "no":
                 puts.append(Put(stored.key, None))
-        following = leaving.successor(record, now)
+        following = leaving.successor(record, now, first_waits=self._policy.first_sync_waits)
         if following is None:
             async for stored in self._bus.load(f"history.{self._token}."):
                 puts.append(Put(stored.key, None))

@@ -1,8 +1,8 @@
 """A filter leaves a Google account: what the writer kept of it is erased, and with the last one the account itself.
 
-Nothing that was asked before it is done any more: a mark with the filter's birth time outlives the label's record for
-a while, so that an old message that comes again writes nothing. Every part can be repeated after a crash; the order is
-people, then the grant, then the mark, then the answer. `google_target.py` asks here before anything else.
+Nothing that was asked before it is done any more: a mark with the filter's birth time outlives the label's record
+for a while, so that an old message that comes again writes nothing. Every part can be repeated after a crash; the
+order is people, then the grant, then the mark, then the answer. `google_target.py` asks here before anything else.
 """
 
 from __future__ import annotations

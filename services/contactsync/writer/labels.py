@@ -22,8 +22,8 @@ SUFFIXES_MAX: Final = 50
 class LabelRecord:
     """A filter's label in one account. `given`: the name that we gave last (a label named otherwise was renamed by
     a human). `sent_at`: a create with name `given` was sent then and not yet answered. `resource` is empty until
-    there is a label. `found`: it was stamped before we knew of it. `since`: the filter's birth time; older messages are
-    not its own. `gone`: the filter that was born then has left the account."""
+    there is a label. `found`: it was stamped before we knew of it. `since`: the filter's birth time; older messages
+    are not its own. `gone`: the filter that was born then has left the account."""
 
     resource: str = ""
     name: str = ""

@@ -56,10 +56,9 @@ class FilterRecord:
     conflict, breakers: the filter's own settings over the installation's; plans, spent: what waits
     for an approval, and what needed none (`breaker.py`); first_waits: what the first sync writes waits for one;
     creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
-    resumed_at: when a human last said that it may go on;
-    leaving: it is being disconnected; rebuild: the listing by which links are found again, rebuild_after: contacts with
-    higher numbers are still to be renewed; relisted_at: when the state was last found to be older than what had been
-    done."""
+    resumed_at: when a human last said that it may go on; leaving: it is being disconnected; rebuild: the listing by
+    which links are found again, rebuild_after: contacts with higher numbers are still to be renewed; relisted_at:
+    when the state was last found to be older than what had been done."""
 
     filter_id: str
     name: str

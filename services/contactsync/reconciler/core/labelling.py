@@ -15,8 +15,8 @@ from contactsync.reconciler.core.index import Entry
 from contactsync_contracts.messages import AccountObserved, FilterState, LabelObserved, LabelSettled, Outcome
 
 LOST = (
-    "This list was synchronised with this account before, but what was known of it is lost: people whom you deleted in "
-    "Google Contacts would be made again. Look at what would be created, then approve it."
+    "This list was synchronised with this account before, but what was known of it is lost: people whom you deleted "
+    "in Google Contacts would be made again. Look at what would be created, then approve it."
 )
 
 

@@ -1,9 +1,9 @@
 """A filter that is disconnected, or moved to another Google account (semantics 2.4, last rows).
 
-Three stages, each in the record, so that whoever takes over goes on: people of ours are taken away by the writer's own
-rules if that was asked for; the writer forgets the filter on both sides, and with the account's last filter the grant
-is revoked; then everything that we stored is erased (`actor.py`), the record last. What watchers say meanwhile counts
-no more. `machine.py` and `finishing.py` ask here.
+Three stages, each in the record, so that whoever takes over goes on: people of ours are taken away by the writer's
+own rules if that was asked for; the writer forgets the filter on both sides, and with the account's last filter the
+grant is revoked; then everything that we stored is erased (`actor.py`), the record last. What watchers say meanwhile
+counts no more. `machine.py` and `finishing.py` ask here.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def disconnect(draft: Draft, event: Disconnect) -> None:
 
 
 def relink(draft: Draft, event: Enable) -> None:
-    """The account of before is left as it is; what was linked there is forgotten with it. A dismissal belonged to that
-    account, too, and so did a decision about its people."""
+    """The account of before is left as it is; what was linked there is forgotten with it. A dismissal belonged to
+    that account, too, and so did a decision about its people."""
     _begin(draft, Leaving(event.request_id, next=event.model_dump(mode="json")), MOVING)
 
 
@@ -73,6 +73,9 @@ def _begin(draft: Draft, leaving: Leaving, reason: str) -> None:
         label_pending="",
         rebuild="",
         rebuild_after=None,
+        plans=(),
+        first_waits=False,
+        creates_wait="",
         relabel_after=None,
         problem=FilterState.DISCONNECTING.value,
         problem_reason=reason,
@@ -151,9 +154,9 @@ def tend(draft: Draft) -> None:
     wishes = draft.wishes
     wishes.planfix_listing = wishes.google_listing = wishes.google_changes = None
     wishes.filter = wishes.label = wishes.ensure_label = False
-    if leaving.stage == "removing" and not draft.index.open:
-        if not any(entry.contact > leaving.after for entry in draft.index):
-            _forget(draft, leaving)
+    at_rest = leaving.stage == "removing" and not draft.index.open
+    if at_rest and not any(entry.contact > leaving.after for entry in draft.index):
+        _forget(draft, leaving)
 
 
 def is_erasing(record: FilterRecord | None) -> bool:
@@ -161,15 +164,15 @@ def is_erasing(record: FilterRecord | None) -> bool:
 
 
 def outlives(record: FilterRecord, key: str) -> Literal["yes", "for a while", "no"]:
-    """What becomes of a key of the filter (its part after the filter's own) when everything is erased. Request ids stay
-    for a while, so that an old activation that comes again does not bring the filter back."""
+    """What becomes of a key of the filter (its part after the filter's own) when everything is erased. Request ids
+    stay for a while, so that an old activation that comes again does not bring the filter back."""
     kind = key.partition(".")[0]
     if kind == "request":
         return "yes" if record.leaving is not None and record.leaving.next is not None else "for a while"
     return "no"
 
 
-def successor(record: FilterRecord, now: float) -> FilterRecord | None:
+def successor(record: FilterRecord, now: float, *, first_waits: bool = False) -> FilterRecord | None:
     """What is there once everything was erased: nothing, or the filter in its new account with its own settings."""
     following: dict[str, Any] | None = record.leaving.next if record.leaving is not None else None
     if following is None:
@@ -187,6 +190,7 @@ def successor(record: FilterRecord, now: float) -> FilterRecord | None:
         new_contact=record.new_contact,
         conflict=record.conflict,
         breakers=record.breakers,
+        first_waits=first_waits,
         revisions=revisions,
         label_revision=revisions + 1,
         label_pending=f"{record.filter_id}.label.{revisions + 1}",
