@@ -15,7 +15,15 @@ from typing import Any, Final
 
 import orjson
 
-from contactsync_contracts.messages import Class, GoogleMutation, GooglePerson, Handover, Kept, Outcome
+from contactsync_contracts.messages import (
+    Class,
+    GoogleMutation,
+    GooglePerson,
+    Handover,
+    Kept,
+    Outcome,
+    PlanfixMutation,
+)
 
 Json = dict[str, Any]
 
@@ -122,7 +130,7 @@ class United:
     handover: tuple[str, Handover] | None
 
 
-def mark_of(mutation: GoogleMutation) -> str:
+def mark_of(mutation: GoogleMutation | PlanfixMutation) -> str:
     """Equal for copies of one mutation; resource, etag and base may have been observed anew."""
     said = mutation.model_dump_json(include={"op", "fields", "contact"})
     return blake2b(said.encode(), digest_size=6).hexdigest()

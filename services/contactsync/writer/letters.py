@@ -87,7 +87,9 @@ class Outbox:
         """Queue what came of a filter's mutations, in messages of at most 200 contacts and 512 kB."""
         for number, chunk in enumerate(_chunks(items)):
             message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, items=tuple(chunk))
-            self._settled(message, f"{chunk[0].mutation_id}.{epoch}.{number}")
+            # What is said to an older state may come soon after what was said of the same revision.
+            behind = f".behind-{chunk[0].latest}" if chunk[0].latest else ""
+            self._settled(message, f"{chunk[0].mutation_id}.{epoch}.{number}{behind}")
 
     def handover(self, filter_id: str, handover: Handover, cause: str, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=(handover,))

@@ -103,3 +103,4 @@ class Verdict:
     refused: Mapping[str, str] | None = None
     reason: str = ""
     wrote: bool = False
+    latest: int = 0

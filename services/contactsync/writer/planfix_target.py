@@ -20,6 +20,7 @@ from contactsync.runtime.bus import Bus, Fence, Put, Transient
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
 from contactsync.runtime.state import commit_all
+from contactsync.writer.identity import mark_of
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
 from contactsync.writer.planfix_batch import (
     GROUP_MAX,
@@ -34,6 +35,8 @@ from contactsync.writer.planfix_batch import (
     proof,
 )
 from contactsync.writer.planfix_creates import PlanfixCreates
+from contactsync.writer.planfix_forgetting import PlanfixForgetting
+from contactsync.writer.witness import OLDER
 from contactsync_contracts import subjects
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, LookPlanfix, Outcome, PlanfixContact, SettledItem
@@ -54,11 +57,12 @@ class LearnsExtraEmails(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What is remembered of a contact's last mutation by one filter."""
+    """What is remembered of a contact's last mutation by one filter. `mark` tells copies of it from others."""
 
     rev: int
     outcome: Outcome
     reason: str = ""
+    mark: str = ""
 
 
 @dataclass(slots=True)
@@ -101,12 +105,14 @@ class PlanfixTarget:
         self._inbox = Inbox(bus, subjects.PLANFIX, clock)
         self._outbox = Outbox(bus, subjects.PLANFIX)
         self._creates = PlanfixCreates(api, bus, clock)
+        self._forgetting = PlanfixForgetting(bus, self._outbox, clock)
         self._tries: Counter[str] = Counter()
 
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
         """One turn: the first hundred that wait. Raises Transient while something given here has to come again."""
         await self._outbox.flush()
         letters = await self._inbox.read(deliveries)
+        letters = await self._forgetting.settle(letters, self._inbox.answered, fence)
         asks = self._collect(letters, fence)
         await self._outbox.flush()
         turn = asks[:GROUP_MAX]
@@ -186,6 +192,10 @@ class PlanfixTarget:
             record = records.get(key)
             stored = Settled(**orjson.loads(record.value)) if record is not None else None
             if stored is not None and stored.rev >= ask.mutation.revision:
+                same = stored.rev == ask.mutation.revision and stored.mark in ("", mark_of(ask.mutation))
+                if not same:
+                    again.append((ask, Verdict(Outcome.STALE, reason=OLDER, latest=stored.rev)))
+                    continue
                 again.append((ask, Verdict(Outcome(stored.outcome), reason=stored.reason)))
             else:
                 fresh.append(ask)
@@ -394,7 +404,7 @@ class PlanfixTarget:
             if ask.mutation.op == "create":
                 puts += self._creates.settled(ask, verdict)
             elif ask.mutation.contact is not None:
-                record = Settled(ask.mutation.revision, verdict.outcome, verdict.reason)
+                record = Settled(ask.mutation.revision, verdict.outcome, verdict.reason, mark_of(ask.mutation))
                 key = rev_key(ask.filter_id, ask.mutation.contact)
                 puts.append(Put(key, orjson.dumps(record), ttl_s=REV_TTL_S))
         await commit_all(self._bus, fence, puts)
@@ -437,4 +447,5 @@ def item_of(ask: Ask, verdict: Verdict) -> SettledItem:
         planfix=verdict.contact,
         refused=dict(verdict.refused or {}),
         reason=verdict.reason,
+        latest=verdict.latest,
     )
