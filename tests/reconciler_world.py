@@ -443,6 +443,7 @@ class World:
                 gone=gone,
                 present=tuple(c for c in look.contacts if c in self.members),
                 undecided=tuple(c for c in away if c not in gone),
+                request_id=look.request_id,
             )
         else:
             answers = []
@@ -509,6 +510,8 @@ class World:
         if one.contact in self.refuse:
             return _item(one, Outcome.REFUSED, reason=self.refuse[one.contact])
         known, kept = self.identity.get(one.contact, (one.resource, None))
+        if one.resource and known != one.resource:
+            kept = None
         resource = one.resource or known
         person = self.people.get(resource or "")
         if one.op == "ensure" and person is None:
@@ -532,9 +535,10 @@ class World:
             return _item(one, Outcome.DONE, removed=ours, person=None)
         person.fields = {**person.fields, **self.google_server(one.fields)}
         person.labels.add(self.label_name)
-        kept = kept or Kept.ADOPTED
-        if not any(stamp.contact == one.contact for stamp in person.stamps):
-            person.stamps = [*person.stamps, Stamp(contact=one.contact, kept=kept)]
+        stamp = next((stamp for stamp in person.stamps if stamp.contact == one.contact), None)
+        if kept is None:
+            kept = stamp.kept if stamp is not None and one.op != "adopt" else Kept.ADOPTED
+        person.stamps = [Stamp(contact=one.contact, kept=kept)]
         self.identity[one.contact] = person.resource, kept
         return _item(one, Outcome.DONE, person=self._shown(person), kept=kept)
 

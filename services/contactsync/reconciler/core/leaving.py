@@ -109,7 +109,7 @@ def handle(draft: Draft, event: Model, now: float) -> bool:
                 draft.amend(account_at=event.seen_at, problem_reason=reason)
         case GoogleObserved() | GoogleGone() if leaving.stage == "removing":
             if isinstance(event, GoogleGone):
-                seen_google.people_gone(draft, event)
+                seen_google.people_gone(draft, event, now)
             else:
                 seen_google.people_observed(draft, event, now)
         case _:

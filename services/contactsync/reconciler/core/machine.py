@@ -252,7 +252,7 @@ class Machine:
             case GoogleObserved():
                 seen_google.people_observed(draft, event, now)
             case GoogleGone():
-                seen_google.people_gone(draft, event)
+                seen_google.people_gone(draft, event, now)
             case GoogleCaughtUp():
                 draft.amend(google_seen_at=max(draft.filter.google_seen_at, event.seen_at))
                 draft.record = runs.answered(draft.filter, "google", event.request_id)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import heapq
 from dataclasses import replace
 
-from contactsync.reconciler.core import labelling, runs
+from contactsync.reconciler.core import labelling, runs, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
-from contactsync_contracts.messages import ContactState, GoogleListed, PlanfixListed, Rebuild
+from contactsync_contracts.messages import GoogleListed, PlanfixListed, Rebuild
 
 NOT_YET = "The first synchronisation is not finished: it looks for stamps anyway."
 RELIST_S = 3600.0
@@ -76,12 +76,11 @@ def touch(draft: Draft, contacts: set[int]) -> None:
         return
     for contact in contacts:
         link = draft.links.get(contact)
-        entry = draft.index.get(contact)
-        if link is None or entry is None:
+        if link is None:
             continue
         if is_linked(link):
             draft.put(replace(link, renew=True))
-        elif entry.state in (ContactState.DISMISSED, ContactState.MERGED) and not link.member:
+        elif settle.is_gone(link) and not link.member:
             draft.wishes.exists.append(contact)
     draft.amend(rebuild_after=max(contacts))
 

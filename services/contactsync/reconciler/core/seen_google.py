@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import joining, observe, rebuilding, runs, settle
+from contactsync.reconciler.core import copies, joining, observe, rebuilding, runs, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side
@@ -41,6 +41,7 @@ def people_observed(draft: Draft, event: GoogleObserved, now: float) -> None:
     by_name = event.request_id == BY_NAME
     for person in event.people:
         owner = _partner_of(draft, person)
+        copies.stamps_seen(draft, person, owner)
         if owner is None:
             joining.stranger_seen(draft, person, event.seen_at, by_name=by_name)
             continue
@@ -51,8 +52,8 @@ def people_observed(draft: Draft, event: GoogleObserved, now: float) -> None:
         _person_seen(draft, link, person, event.seen_at, now, by_name=by_name)
 
 
-def people_gone(draft: Draft, event: GoogleGone) -> None:
-    for resource in event.resources:
+def people_gone(draft: Draft, event: GoogleGone, now: float) -> None:
+    for resource in sorted(event.resources, key=lambda name: (draft.index.owner_of(name) or 0, name)):
         if draft.drop_named(resource):
             draft.amend(left_at=draft.now)
         contact = draft.index.owner_of(resource)
@@ -63,6 +64,9 @@ def people_gone(draft: Draft, event: GoogleGone) -> None:
             continue  # the writer finds out by itself and says so
         if event.seen_at < link.google_at:
             draft.wishes.people.add(resource)  # it has been there since
+            continue
+        if (followed := copies.followed(draft, link, now)) is not None:
+            draft.put(followed)
             continue
         gone = settle.person_gone(replace(link, asked="" if link.asked in ("person", "label") else link.asked))
         if gone is not None and gone.dismissed and not link.dismissed:

@@ -12,6 +12,7 @@ from contactsync.reconciler.core import arrivals as arriving
 from contactsync.reconciler.core import freeze, guard, joining, labelling, observe, rebuilding, runs, settle
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.link import Hold, Link
+from contactsync.reconciler.core.step import EXISTS
 from contactsync_contracts.messages import (
     ContactHeldBack,
     ContactState,
@@ -117,6 +118,9 @@ def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
 
 
 def contacts_confirmed(draft: Draft, event: PlanfixConfirmed) -> None:
+    if event.request_id == EXISTS:
+        _collect(draft, event)
+        return
     for contact in (*event.gone, *event.present, *event.undecided):
         draft.confirming.pop(contact, None)
     for contact in (*event.gone, *event.undecided):
@@ -127,14 +131,26 @@ def contacts_confirmed(draft: Draft, event: PlanfixConfirmed) -> None:
         link, entry = draft.links.get(contact), draft.index.get(contact)
         if link is not None and link.kept and link.hold is not None and link.hold.reason == settle.CHECKING:
             draft.put(replace(link, hold=Hold("held_back", arriving.CONTACT_GONE)))
+        if link is not None and not link.member and settle.is_gone(link):
+            draft.wishes.exists.append(contact)
         if link is None or not link.member:
             continue
         if max(link.member_at, entry.member_at if entry is not None else 0.0) < event.seen_at:
             draft.put(replace(link, member=False, member_at=event.seen_at))
+            if settle.is_gone(link):
+                draft.wishes.exists.append(contact)
     for contact in event.present:
         link = draft.links.get(contact)
         if link is not None and link.hold is not None and link.hold.reason == settle.CHECKING:
             draft.put(replace(link, hold=None))
+
+
+def _collect(draft: Draft, event: PlanfixConfirmed) -> None:
+    """Neither side has it any more: nothing is left to remember (D37)."""
+    for contact in event.gone:
+        link = draft.links.get(contact)
+        if link is not None and not link.member and settle.is_gone(link) and link.member_at < event.seen_at:
+            draft.put_or_drop(contact, None)
 
 
 def filter_observed(draft: Draft, event: FilterObserved) -> None:

@@ -220,6 +220,11 @@ def _has(contact: Contact | None, name: str, key: str) -> bool:
     return any(element.key == key for element in value if not isinstance(element, str))
 
 
+def is_gone(link: Link) -> bool:
+    """Nothing is left of its person: deleted by a human, or merged into another contact's."""
+    return link.merged_into is not None or link.dismissed == DELETED
+
+
 def merged(link: Link, survivor: int) -> Link:
     """The person was merged into another contact's in Google: this contact is not created again."""
     return replace(link, pending=None, asked="", resource=None, labelled=False, merged_into=survivor, hold=None)
