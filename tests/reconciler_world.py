@@ -124,7 +124,7 @@ class World:
         self.writes: list[str] = []
         self.history: list[tuple[int, int, dict[str, object]]] = []
         self.identity: dict[int, tuple[str, Kept]] = {}
-        self.settled: dict[tuple[str, int], tuple[int, Outcome]] = {}
+        self.settled: dict[tuple[str, int], tuple[int, Outcome, str]] = {}
         self.markers: dict[str, int] = {}
         self.forgotten: list[str] = []
         self.label_found = False
@@ -499,12 +499,25 @@ class World:
         yield Settled(filter_id=FILTER, target=message.target, answered_at=self.now, items=tuple(items), label=label)
 
     def _once(self, side: str, contact: int, one: Any, write: Callable[[Any], SettledItem]) -> SettledItem:
-        revision, outcome = self.settled.get((side, contact), (0, Outcome.DONE))
-        if one.revision <= revision:
+        revision, outcome, mark = self.settled.get((side, contact), (0, Outcome.DONE, ""))
+        if one.revision == revision and mark == mark_of(one):
             return _item(one, outcome)
+        if one.revision <= revision:
+            return self._behind(side, one, revision)
         item = write(one)
-        self.settled[side, contact] = one.revision, item.outcome
+        self.settled[side, contact] = one.revision, item.outcome, mark_of(one)
         return item
+
+    def _behind(self, side: str, one: Any, latest: int) -> SettledItem:
+        """As the writer answers an older state (`writer/witness.py`)."""
+        known = self.identity.get(one.contact)
+        if side == "planfix" or known is None or one.op == "remove":
+            return _item(one, Outcome.STALE, latest=latest)
+        person = self.people.get(known[0])
+        off = person is not None and self.label and self.label_name not in person.labels
+        shown = self._shown(person) if person is not None else None
+        outcome = Outcome.GONE if person is None or off else Outcome.STALE
+        return _item(one, outcome, latest=latest, person=shown, kept=known[1])
 
     def _write_google(self, one: GoogleMutation) -> SettledItem:
         if one.contact in self.refuse:
@@ -592,6 +605,10 @@ def _content(out: Outgoing) -> Model:
 def in_mode(mode: str, **more: Any) -> World:
     """`mode`: steady, restarts, crashes."""
     return World(restarts=mode == "restarts", crashes=mode == "crashes", **more)
+
+
+def mark_of(one: GoogleMutation | PlanfixMutation) -> str:
+    return one.model_dump_json(include={"op", "fields", "contact"})
 
 
 def keys(fields: Contact, name: str) -> set[str]:

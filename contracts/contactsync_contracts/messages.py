@@ -455,6 +455,7 @@ class GoogleMutation(Model):
     identity map. ``update``: these ``fields`` (changed ones only) are written over ``raw`` at ``etag``, the label
     is on. ``adopt``: like update for a person that was found by match: the stamp says *adopted*.
     ``remove``: the label comes off; a person of ours that nothing else holds is deleted.
+    ``at``: when it was decided.
     """
 
     contact: ContactNumber
@@ -468,6 +469,7 @@ class GoogleMutation(Model):
     raw: dict[str, Any] | None = None
     base_planfix: Contact | None = None
     base_google: Contact | None = None
+    at: float = 0.0
 
 
 class LabelMutation(Model):

@@ -201,3 +201,27 @@ async def test_a_removal_without_identity_records_spares_who_another_label_holds
     await world.run()
     assert len(person(world, 1).labels) == 2
     assert CONFIG.planfix_account == "acme"
+
+
+async def test_a_create_decided_long_before_is_looked_for_by_its_stamp_first() -> None:
+    """The store was rolled back to a moment between the decision and the writer's note of the request."""
+    world = World()
+    await written(world, 1)
+    world.clock.now += 3600
+    keys = [key for key in world.server.values if ".person." in key or ".intent" in key]
+    await erase(world, *keys)
+    again = ensure(1, revision=5).model_copy(update={"at": world.clock.now - 3600})
+    missing = ensure(2, revision=5).model_copy(update={"at": world.clock.now - 3600})
+    world.put(mutate(again, missing))
+    await world.run()
+    assert len(world.google.named(1)) == len(world.google.named(2)) == 1
+    assert world.google.count("list_page") == 1
+    assert {world.item(f"1-{n}-5").outcome for n in (1, 2)} == {Outcome.DONE}
+
+
+async def test_a_create_decided_a_moment_ago_costs_no_listing() -> None:
+    world = World()
+    await written(world, 1)
+    world.put(mutate(ensure(2).model_copy(update={"at": world.clock.now - 5})))
+    await world.run()
+    assert world.google.count("list_page") == 0

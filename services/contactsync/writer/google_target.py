@@ -61,6 +61,7 @@ from contactsync_contracts.messages import (
 
 CLASSES: Final = (Class.HUMAN, Class.CHANGE, Class.BACKGROUND)
 PAUSE_MAX_S: Final = 120.0
+DOUBT_S: Final = 900.0
 DELETE_MAX: Final = 500
 DELETE_SINGLES_BELOW: Final = 11
 
@@ -123,6 +124,7 @@ class GoogleTarget:
         self._seen: dict[AskKey, float] = {}
         self._more: dict[str, bool] = {}
         self._told: set[str] = set()
+        self._doubt_before = clock() - DOUBT_S
 
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
         """One turn. Raises Transient while something given here has to come again."""
@@ -150,6 +152,9 @@ class GoogleTarget:
         await self._settle_labels(letters, fence)
         self._collect(letters, fence)
         await self._answer_settled(fence)
+        doubted = witness.doubted(self._open.values(), self._account.people, self._account.intent, self._doubt_before)
+        if len(doubted) > len(self._account.intent):
+            await self._account.commit(fence, Changes(intent=doubted))
         if self._account.intent:
             await self._creates.look(fence, Class.CHANGE)
         works = self._works()

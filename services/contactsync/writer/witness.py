@@ -7,12 +7,13 @@ newer one: it learns the latest revision, and what became of the person meanwhil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 from contactsync.google.port import PeopleApi
 from contactsync.writer.google_work import item_of
-from contactsync.writer.identity import Ask, Known, mark_of
+from contactsync.writer.identity import Ask, IdentityMap, Known, mark_of
+from contactsync.writer.intent import Intent, Sent
 from contactsync_contracts.messages import Class, GooglePerson, Outcome, SettledItem
 
 OLDER = "the state that this was decided on is older than what was done"
@@ -31,6 +32,20 @@ def standing(known: Known | None, ask: Ask) -> Standing:
         return Standing.FRESH
     same = want.rev == ask.mutation.revision and want.mark in ("", mark_of(ask.mutation))
     return Standing.SETTLED if same else Standing.BEHIND
+
+
+def doubted(asks: Iterable[Ask], known: IdentityMap, intent: Intent, before: float) -> Intent:
+    """Creates decided before this moment, of contacts without a person: if our state was rolled back, they may have
+    been done. They are looked for by their stamps first, as if they had been sent."""
+    found = dict(intent)
+    for ask in asks:
+        mutation = ask.mutation
+        if mutation.op != "ensure" or not 0 < mutation.at < before or mutation.contact in intent:
+            continue
+        record = known.get(mutation.contact)
+        if not mutation.resource and (record is None or not record.wants):
+            found[mutation.contact] = Sent(mutation.at, tries=0)
+    return found
 
 
 async def behind(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import labelling, loops, rebuilding, runs, settle
+from contactsync.reconciler.core import copies, labelling, loops, rebuilding, runs, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
@@ -36,6 +36,11 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
     rules = merge_rules(link, draft.rules)
     if item.latest > link.revision:
         rebuilding.behind(draft, now)
+    if item.outcome is Outcome.GONE and pending.side is Side.GOOGLE:
+        followed = copies.followed(draft, replace(link, pending=None), now)
+        if followed is not None:
+            draft.put(followed)
+            return
     after = settle.settled(link, item, rules, answered_at, draft.filter.label, now)
     if item.outcome is Outcome.DONE and not pending.renew:
         _count(draft, link, item)

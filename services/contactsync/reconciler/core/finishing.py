@@ -17,6 +17,8 @@ from contactsync.reconciler.core.plan import Decision, decide
 from contactsync.reconciler.core.step import Begun, Step
 from contactsync_contracts.messages import ContactChanged, FilterStateChanged, Model
 
+DOUBT_S = 900.0
+
 
 def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
     """Decide about everything touched; what is to be stored and published. reopened: in the first step after a
@@ -72,6 +74,9 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
         draft.wishes.google_listing = run_id
     elif "google" in waits:
         draft.wishes.google_changes = run_id
+    if record.rebuild:
+        draft.wishes.google_listing = draft.wishes.planfix_listing = record.rebuild
+    _doubt_creates(draft, now)
     if record.phase == "planfix" or ("planfix" in waits and record.phase == "done"):
         draft.wishes.planfix_listing = run_id
     for link in reopened:
@@ -84,6 +89,17 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
         for link in reopened
         if link.contact not in draft.links
     ]
+
+
+def _doubt_creates(draft: Draft, now: float) -> None:
+    """A contact that was being created in Planfix long ago may have been by now: if our state was rolled back, the
+    writer knows nothing of it. It is looked for again, by the person's stamp and addresses; if that finds nobody, the
+    same mutation is said again, which is once-only should it still wait with the writer."""
+    for arrival in list(draft.arrivals.values()):
+        if arrival.stage == "creating" and now - arrival.asked_at >= DOUBT_S:
+            before = max(0, arrival.revision - 1)
+            draft.put_arrival(replace(arrival, stage="new", source=None, passed=False, revision=before))
+            draft.wishes.people.add(arrival.resource)
 
 
 def _decide_all(draft: Draft, links: dict[int, Link | None], begun: list[Begun], now: float) -> list[Arrival]:

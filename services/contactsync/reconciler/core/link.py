@@ -122,6 +122,7 @@ class Arrival:
     google_at: float
     raw: dict[str, Any]
     stamp_contact: int | None = None
+    stamp_kept: Kept | None = None
     stage: Literal["new", "matching", "creating", "held"] = "new"
     asked_at: float = 0.0
     revision: int = 0
@@ -252,6 +253,8 @@ def arrival_from_json(stored: dict[str, Any]) -> Arrival:
     values["google"] = contact_from_json(values["google"])
     if values.get("source") is not None:
         values["source"] = contact_from_json(values["source"])
+    if values.get("stamp_kept"):
+        values["stamp_kept"] = Kept(values["stamp_kept"])
     if values.get("frozen") is not None:
         values["frozen"] = Frozen(*values["frozen"])
     values["passed"] = values.get("stage") == "creating"  # only those are stored as such

@@ -265,6 +265,7 @@ def _google_mutation(link: Link) -> GoogleMutation:
             op="ensure",
             fields=link.base_planfix or {},
             is_company=link.is_company,
+            at=pending.at,
         )
     leaving = pending.op == "remove"
     if pending.renew:
