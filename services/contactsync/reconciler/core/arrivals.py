@@ -115,7 +115,7 @@ def created(arrival: Arrival, item: SettledItem, answered_at: float, now: float)
 
 
 def link_of(arrival: Arrival, contact: PlanfixContact, seen_at: float, now: float) -> Link:
-    """A labelled person and its contact. Without a stamp the person is not ours, and gets one with the first write."""
+    """A labelled person and its contact. Without a stamp it is not ours, and gets one with the first write."""
     return Link(
         contact=contact.contact,
         is_company=contact.is_company,
