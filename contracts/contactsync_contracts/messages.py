@@ -551,7 +551,8 @@ class Outcome(StrEnum):
 class SettledItem(Model):
     """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it;
     ``refused`` names fields that it did not take, with the reason in plain words. ``latest``: a later revision than
-    this was settled before, so that whoever asks has lost the latest state."""
+    this was settled before, so that whoever asks has lost the latest state. ``merged_into``: the person is another
+    contact's."""
 
     contact: int | None = None
     arrival: str | None = None
@@ -565,6 +566,7 @@ class SettledItem(Model):
     refused: dict[str, str] = {}
     reason: str = ""
     latest: int = 0
+    merged_into: int | None = None
 
 
 class Handover(Model):

@@ -34,8 +34,8 @@ def stored(world: World, prefix: str) -> set[str]:
 
 def people(world: World, account: GoogleAccount) -> dict[str, Any]:
     """Resource name -> person, without what moves by itself."""
-    owner = world.google.account(account.email)
-    return {name: world.google.shown(account.email, name) for name in sorted(owner.people) if owner.person(name)}
+    names = [person["resourceName"] for person in world.google.dump(account.email)["people"]]
+    return {name: world.google.shown(account.email, name) for name in sorted(names)}
 
 
 def pairs(world: World, office: Office) -> dict[int, list[str]]:

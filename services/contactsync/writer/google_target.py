@@ -218,6 +218,8 @@ class GoogleTarget:
             past = witness.standing(known, ask)
             if known is not None and past is Standing.BEHIND:
                 behind.append((ask, known))
+            elif (other := witness.other_owner(self._account.people, ask)) is not None:
+                again.append((ask, witness.merged(ask, other)))
             elif known is not None and want is not None and past is Standing.SETTLED:
                 item = item_of(ask, want.outcome, kept=known.kept, removed=want.removed, reason=want.reason)
                 again.append((ask, item))

@@ -57,7 +57,14 @@ class Writes:
         if not work.united.wanted and known.kept is not Kept.ADOPTED:
             return None
         if writes is None or not writes.mutation.fields:
-            if known.resource and known.memberships:
+            mutations = [ask.mutation for ask in work.united.asks]
+            if any(one.op == "update" and one.raw is None for one in mutations):
+                return None  # a renewal: what is there now counts, whatever we remember
+            newer = any(
+                one.raw is not None and one.etag and one.resource == resource and not known.knows(one.etag)
+                for one in mutations
+            )
+            if known.resource and known.memberships and not newer:
                 return Version(known.lay_over({}), known.etag, resource, known.source_id)
             asks: Iterable[Ask] = work.united.asks
         else:

@@ -252,10 +252,11 @@ _TYPICAL: Final = (
 class IdentityMap:
     """All records of an account, packed: a record of 600 bytes takes about 150 in memory (25,000: some 6 MB)."""
 
-    __slots__ = ("_packed",)
+    __slots__ = ("_packed", "_resources")
 
     def __init__(self) -> None:
         self._packed: dict[int, bytes] = {}
+        self._resources: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._packed)
@@ -270,6 +271,14 @@ class IdentityMap:
         opened = zlib.decompressobj(wbits=-15, zdict=_TYPICAL)
         return decode(opened.decompress(packed) + opened.flush())
 
+    def owner_of(self, resource: str) -> int | None:
+        """The contact whose person this is, if any filter wants it to be."""
+        contact = self._resources.get(resource)
+        known = self.get(contact) if contact is not None else None
+        if known is None or known.resource != resource or not any(want.active for want in known.wants.values()):
+            return None
+        return contact
+
     def drop(self, contact: int) -> None:
         self._packed.pop(contact, None)
 
@@ -277,5 +286,8 @@ class IdentityMap:
         self.put_encoded(contact, encode(known))
 
     def put_encoded(self, contact: int, data: bytes) -> None:
+        resource = orjson.loads(data)["resource"]
+        if resource:
+            self._resources[resource] = contact
         packer = zlib.compressobj(level=1, wbits=-15, zdict=_TYPICAL)
         self._packed[contact] = packer.compress(data) + packer.flush()

@@ -34,6 +34,21 @@ def standing(known: Known | None, ask: Ask) -> Standing:
     return Standing.SETTLED if same else Standing.BEHIND
 
 
+def other_owner(people: IdentityMap, ask: Ask) -> int | None:
+    """The contact whose person this mutation would write, if it is another one: people were merged in Google, and the
+    identity map names who keeps the person (2-semantics 2.2)."""
+    mutation = ask.mutation
+    if not mutation.resource or mutation.op not in ("update", "adopt"):
+        return None
+    owner = people.owner_of(mutation.resource)
+    return owner if owner != mutation.contact else None
+
+
+def merged(ask: Ask, owner: int) -> SettledItem:
+    item = item_of(ask, Outcome.GONE, reason="the person is another contact's")
+    return item.model_copy(update={"merged_into": owner})
+
+
 def doubted(asks: Iterable[Ask], known: IdentityMap, intent: Intent, before: float) -> Intent:
     """Creates decided before this moment, of contacts without a person: if our state was rolled back, they may have
     been done. They are looked for by their stamps first, as if they had been sent."""

@@ -36,6 +36,12 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
     rules = merge_rules(link, draft.rules)
     if item.latest > link.revision:
         rebuilding.behind(draft, now)
+    if item.merged_into is not None:
+        # The person may carry this filter's label: then it is looked at as any other's.
+        draft.put(settle.merged(link, item.merged_into))
+        draft.amend(left_at=now)
+        draft.wishes.people.add(link.resource or "")
+        return
     if item.outcome is Outcome.GONE and pending.side is Side.GOOGLE:
         followed = copies.followed(draft, replace(link, pending=None), now)
         if followed is not None:
