@@ -88,7 +88,10 @@ def convergence(
             if (person := partners.get(number)) is None:
                 broken.append(f"contact {number} has no person under {synced.label}")
                 continue
-            notes = " ".join(row["notes"]) if row else ""
+            # What one side cannot hold is said by the filter that merges the fields.
+            notes = " ".join(
+                note for one in rows.values() for r in one if r["contact"] == number for note in r["notes"]
+            )
             mine = contacts[number].fields
             broken += [
                 f"contact {number}: {name} differs: {mine.get(name)!r} and {person.fields.get(name)!r}"
@@ -219,6 +222,8 @@ def _lost(world: World, claim: Claim, synced: Synced, row: Row | None, member: b
     notes = " ".join(row["notes"]) if row else ""
     if f"{claim.field}:" in notes:
         return []
+    if row is not None and row["state"] == "merged" and claim.side == "google":
+        return []  # typed on a person that had the stamps of several contacts: it is the survivor's now
     linked = row is not None and row["state"] in HEALTHY and resource is not None and member
     if not linked and (sides[claim.side] or (claim.side == "google" and sides["planfix"])):
         return []

@@ -278,7 +278,9 @@ def merge_people(case: Case, one: int, other: int) -> None:
     for contact, resource in (first, second):
         hands.touched.add(resource)
         hands.dismissing.add(contact)
-    hands.forget(second[0], "google")
+    for contact, names in hands.people_of(case.email).items():
+        if second[1] in names:
+            hands.forget(contact, "google")
     case.world.google.merge_people(case.email, first[1], second[1])
 
 

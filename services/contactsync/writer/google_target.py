@@ -212,13 +212,14 @@ class GoogleTarget:
         without a label cannot be done."""
         again: list[tuple[Ask, SettledItem]] = []
         behind: list[tuple[Ask, Known]] = []
-        for (contact, filter_id), ask in self._open.items():
+        claimed: dict[str, int] = {}
+        for (contact, filter_id), ask in sorted(self._open.items(), key=lambda item: item[0]):
             known = self._account.people.get(contact)
             want = known.wants.get(filter_id) if known is not None else None
             past = witness.standing(known, ask)
             if known is not None and past is Standing.BEHIND:
                 behind.append((ask, known))
-            elif (other := witness.other_owner(self._account.people, ask)) is not None:
+            elif (other := witness.other_owner(self._account.people, ask, claimed)) is not None:
                 again.append((ask, witness.merged(ask, other)))
             elif known is not None and want is not None and past is Standing.SETTLED:
                 item = item_of(ask, want.outcome, kept=known.kept, removed=want.removed, reason=want.reason)

@@ -34,13 +34,14 @@ def standing(known: Known | None, ask: Ask) -> Standing:
     return Standing.SETTLED if same else Standing.BEHIND
 
 
-def other_owner(people: IdentityMap, ask: Ask) -> int | None:
+def other_owner(people: IdentityMap, ask: Ask, claimed: dict[str, int]) -> int | None:
     """The contact whose person this mutation would write, if it is another one: people were merged in Google, and the
-    identity map names who keeps the person (2-semantics 2.2)."""
+    identity map names who keeps the person, else it is the first of them (2-semantics 2.2). claimed: resource name to
+    contact, of the asks before."""
     mutation = ask.mutation
     if not mutation.resource or mutation.op not in ("update", "adopt"):
         return None
-    owner = people.owner_of(mutation.resource)
+    owner = people.owner_of(mutation.resource) or claimed.setdefault(mutation.resource, mutation.contact)
     return owner if owner != mutation.contact else None
 
 

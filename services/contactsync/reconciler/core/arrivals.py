@@ -42,7 +42,7 @@ def arrival_of(person: GooglePerson, known: Arrival | None) -> Arrival:
     )
     if known is None:
         return fresh
-    if known.stamp_contact is None and stamp is not None:
+    if stamp is not None and known.stamp_contact != stamp.contact:
         return replace(fresh, revision=known.revision)  # it has become a contact's meanwhile
     if known.stage == "held" and content_hash(known.google) != content_hash(person.fields):
         return replace(fresh, revision=known.revision)

@@ -62,8 +62,9 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if link.renew and link.labelled and link.stamped:
         return Decision(_renew(link, rules, now))
     if not link.merges:
-        # Another filter of the account merges the fields; this one only asks for its label.
-        if link.labelled:
+        # Another filter of the account merges the fields; this one only asks for its label. A person that the link
+        # moved to may be another contact's, which the writer knows.
+        if link.labelled and link.stamped:
             return Decision(link)
         return Decision(_begin(link, rules, now, Side.GOOGLE, "update", {}, {}, {}))
     return _reconcile(link, rules, now)

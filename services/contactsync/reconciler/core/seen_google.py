@@ -106,11 +106,11 @@ def _partner_of(draft: Draft, person: GooglePerson) -> int | None:
     if owner is not None:
         _follow_merge(draft, owner, person)
         return owner
-    for name in person.previous:
-        owner = draft.index.owner_of(name)
-        if owner is not None:
-            _follow_merge(draft, owner, person)
-            return owner
+    before = {other for name in person.previous if (other := draft.index.owner_of(name)) is not None}
+    if before:
+        owner = min(before)
+        _follow_merge(draft, owner, person)
+        return owner
     for stamp in sorted(person.stamps, key=lambda s: s.contact):
         entry = draft.index.get(stamp.contact)
         if entry is None or entry.state is ContactState.MERGED:
