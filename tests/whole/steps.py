@@ -69,7 +69,12 @@ class Case:
 
     def linked(self, place: int) -> tuple[int, str] | None:
         people = self.world.hands.people_of(self.email)
-        pairs = [(contact, resource) for contact, names in sorted(people.items()) for resource in names]
+        # Merged people carry several stamps until the sync has seen them: the lowest contact's they are.
+        owners: dict[str, int] = {}
+        for contact in sorted(people):
+            for resource in people[contact]:
+                owners.setdefault(resource, contact)
+        pairs = sorted((contact, resource) for resource, contact in owners.items())
         return pairs[place % len(pairs)] if pairs else None
 
     def filter(self, place: int) -> str:
