@@ -8,7 +8,7 @@ MUTMUT := build/mutmut
 # A pip of this vintage reads --require-hashes files with environment markers reliably.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup fmt lint types imports contracts test sim mutants bench demo lock clean
+.PHONY: help setup fmt lint types imports contracts test sim mutants bench bench-scan demo lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show these words
@@ -53,6 +53,9 @@ mutants: $(STAMP) ## How many small changes of the pure core the tests notice: M
 
 bench: $(STAMP) ## First sync and quiet cycle beside the floor (tests/benchmarks)
 	$(BIN)/python tests/benchmarks/first_sync.py $(BENCH)
+
+bench-scan: $(STAMP) ## What a quiet full scan of 25,000 links costs to plan
+	$(BIN)/python tests/benchmarks/quiet_scan.py $(BENCH)
 
 demo: $(STAMP) ## The main job on simulators: DEMO="--contacts 1000 --filters 2 --seed 7"
 	$(BIN)/contactsync demo $(DEMO)

@@ -122,7 +122,6 @@ class World:
         self.events: list[Model] = []
         self.mutations: dict[str, list[tuple[int, bytes]]] = {}
         self.writes: list[str] = []
-        self.history: list[tuple[int, int, dict[str, object]]] = []
         self.identity: dict[int, tuple[str, Kept]] = {}
         self.settled: dict[tuple[str, int], tuple[int, Outcome, str]] = {}
         self.markers: dict[str, int] = {}
@@ -163,14 +162,34 @@ class World:
     def state(self) -> FilterState:
         return self.record.state
 
+    @property
+    def history(self) -> list[tuple[int, int, dict[str, Any]]]:
+        """What is told of contacts: contact, number, entry; each once."""
+        names = [key.split(".")[1:] for key in self.stored if key.startswith("history.")]
+        found = sorted((int(contact), int(number)) for contact, number in names)
+        return [(c, n, orjson.loads(self.stored[f"history.{c}.{n}"])) for c, n in found]
+
+    def entries(self, *names: tuple[int, int]) -> dict[tuple[int, int], dict[str, Any]]:
+        stored = {name: self.stored.get(f"history.{name[0]}.{name[1]}") for name in names}
+        return {name: orjson.loads(value) for name, value in stored.items() if value is not None}
+
+    def told(self, contact: int) -> list[str]:
+        """Side, operation and fields of each entry of this contact, in order."""
+        return [
+            " ".join((entry["side"], entry["operation"], *sorted(entry.get("fields", ()))))
+            for number, _, entry in self.history
+            if number == contact
+        ]
+
     def _commit(self, step: Step) -> None:
+        for contact, number, entry in step.history:
+            self._store(f"history.{contact}.{number}", entry)
         for contact, link in step.links.items():
             self._store(f"link.{contact}", None if link is None else link_to_json(link))
         for source_id, arrival in step.arrivals.items():
             self._store(f"arrival.{source_id}", None if arrival is None else arrival_to_json(arrival))
         if step.record_changed and step.record is not None:
             self._store("record", filter_to_json(step.record))
-        self.history.extend(step.history)
 
     def _store(self, key: str, value: dict[str, Any] | None) -> None:
         if value is None:
@@ -204,12 +223,21 @@ class World:
         for event in events:
             request = getattr(event, "request_id", "")
             machine.load(self._read(machine.needs(event)))
+            recalled = machine.recalls(event)
+            machine.recall(self.entries(recalled) if recalled is not None else {})
             if not (f"request.{request}" in self.stored and isinstance(event, Command)):
                 machine.handle(event, self.now)
         overdue = machine.overdue(self.now)
         machine.load(self._read(overdue))
         machine.ask_again(overdue, self.now)
         said = self._finish(machine)
+        while (undo := machine.undo) is not None:
+            names = [(c, n) for c, n, entry in self.history if entry["run"] == undo.run and c > undo.after]
+            chunk = sorted({c for c, _ in names})[:2]
+            machine.load(self._read(chunk))
+            part = self.entries(*(name for name in names if name[0] in chunk))
+            machine.take_back(part, self.now, last=len({c for c, _ in names}) == len(chunk))
+            said += self._finish(machine)
         while due := machine.due(3):
             machine.load(self._read(due))
             machine.touch(due)
@@ -219,12 +247,13 @@ class World:
         return said
 
     def _erase(self) -> list[Outgoing]:
-        """As the actor does; history is kept for tests to look at."""
+        """As the actor does; the history moves along to another account."""
         record = self.record
-        for key in list(self.stored):
-            if key != "record" and leaving.outlives(record, key) == "no":
-                del self.stored[key]
         following = leaving.successor(record, self.now)
+        for key in list(self.stored):
+            stays = key.startswith("history.") and following is not None
+            if key != "record" and not stays and leaving.outlives(record, key) == "no":
+                del self.stored[key]
         self._store("record", filter_to_json(following) if following is not None else None)
         self.machine = self.load()
         return self._finish(self.machine) if following is not None else []

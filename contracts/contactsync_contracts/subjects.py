@@ -71,6 +71,14 @@ def request_key(filter_id: str, request_id: str) -> str:
     return f"state.filter.{token(filter_id)}.request.{token(request_id)}"
 
 
+def history_prefix(filter_id: str) -> str:
+    return f"history.{token(filter_id)}."
+
+
+def history_key(filter_id: str, contact: int, number: int) -> str:
+    return f"history.{token(filter_id)}.{contact}.{number}"
+
+
 def grant_key(account: str) -> str:
     return f"state.account.{account}.grant"
 

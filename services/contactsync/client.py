@@ -30,6 +30,7 @@ from contactsync_contracts.messages import (
     SyncProgress,
     SyncRequest,
     SyncStarted,
+    Undo,
     type_of,
 )
 
@@ -40,8 +41,13 @@ LINK_WAIT_S: Final = 60.0
 """A link is checked with Planfix, whose quota may make it wait."""
 PREVIEW_WAIT_S: Final = 1800.0
 COMMAND_WAIT_S: Final = 15.0
+KEPT: Final = "the command is kept and will be carried out, but the reconciler has not done it yet: is it running?"
 LOOK_EVERY_S: Final = 0.2
+SCAN_WAIT_S: Final = 60.0
+"""A question that is answered from everything stored of a filter."""
+UNDO_WAIT_S: Final = 600.0
 PAGE: Final = 1000
+EXPORT_PAGE: Final = 200
 
 
 class NotReachable(Exception):
@@ -86,6 +92,45 @@ class Client:
     async def preview(self, filter_id: str, two_way: bool | None = None) -> Json:
         """What a sync would do now (or in that direction); waits as long as reading both sides takes."""
         return await self._ask("preview", {"filter_id": filter_id, "two_way": two_way}, PREVIEW_WAIT_S)
+
+    async def history(
+        self, filter_id: str, contact: int | None = None, *, run: str | None = None, limit: int = PAGE
+    ) -> list[Json]:
+        """The newest entries of the history, at most `limit`."""
+        found: list[Json] = []
+        question: Json = {"filter_id": filter_id, "contact": contact, "run": run}
+        while len(found) < limit:
+            page = await self._ask("history", {**question, "limit": min(PAGE, limit - len(found))}, SCAN_WAIT_S)
+            found += page["entries"]
+            if not page["next"]:
+                break
+            question["before"] = page["next"]
+        return found
+
+    async def export(self, filter_id: str) -> AsyncGenerator[tuple[str, Json], None]:
+        """Everything that is stored of the filter, piece by piece: (`filter`, `arrival`, `link` or `history`, it)."""
+        overview = await self._ask("export", {"filter_id": filter_id}, SCAN_WAIT_S)
+        yield "filter", overview["filter"]
+        after: str | None = ""
+        while after is not None:
+            page = await self._ask("export", {"filter_id": filter_id, "arrivals": after}, SCAN_WAIT_S)
+            for arrival in page["arrivals"]:
+                yield "arrival", arrival
+            after = page["next"]
+        left: list[int] = overview["contacts"]
+        while left:
+            page = await self._ask("export", {"filter_id": filter_id, "links": left[:EXPORT_PAGE]}, SCAN_WAIT_S)
+            for link in page["links"]:
+                yield "link", link
+            left = left[page["next"] :]
+        left, told = overview["contacts"], 0
+        while left:
+            question = {"filter_id": filter_id, "history": left[:EXPORT_PAGE], "after": told}
+            page = await self._ask("export", question, SCAN_WAIT_S)
+            for entry in page["history"]:
+                yield "history", entry
+            answered, told = page["next"]
+            left = left[answered:]
 
     async def planfix_filters(self) -> list[Json]:
         found: list[Json] = (await self._ask("planfix_filters", {}, LINK_WAIT_S))["filters"]
@@ -161,6 +206,29 @@ class Client:
             await anyio.sleep(LOOK_EVERY_S)
         return status
 
+    async def undo(self, filter_id: str, *, entry: str | None = None, run: str | None = None) -> Json:
+        """Take back an entry (`<contact>.<number>`) or a run; how many entries were `undone` and `left`, and `why`.
+        The values follow like any edit."""
+        command = Undo(request_id=uuid.uuid4().hex, filter_id=filter_id, entry=entry, run=run)
+        await self.status(filter_id)
+        await self._publish(command, filter_id, "command", command.request_id)
+        for _ in range(round((UNDO_WAIT_S if run else COMMAND_WAIT_S) / LOOK_EVERY_S)):
+            outcome = await self._ask("request", {"filter_id": filter_id, "request_id": command.request_id})
+            if outcome["refused"]:
+                raise Declined(outcome["refused"])
+            found: Json | None = outcome.get("undo")
+            if outcome["done"] and found is not None and found["finished"]:
+                return found
+            await anyio.sleep(LOOK_EVERY_S)
+        raise NotReachable(KEPT)
+
+    async def filter_of_run(self, run: str) -> str:
+        """The filter whose history knows this run. Raises Declined."""
+        for one in await self.filters():
+            if await self.history(one["filter_id"], run=run, limit=1):
+                return str(one["filter_id"])
+        raise Declined(f"no history knows the run {run}")
+
     async def command(self, command: Command, shown: Callable[[Json], bool] = lambda status: True) -> Json:
         """Give a command and wait until it was carried out; the first status that is `shown`. Raises Declined where
         it cannot be."""
@@ -174,9 +242,7 @@ class Client:
             if outcome["done"] and shown(status := await self.status(filter_id)):
                 return status
             await anyio.sleep(LOOK_EVERY_S)
-        raise NotReachable(
-            "the command is kept and will be carried out, but the reconciler has not done it yet: is it running?"
-        )
+        raise NotReachable(KEPT)
 
     async def _publish(self, message: Model, filter_id: str, kind: str, request_id: str) -> None:
         try:

@@ -272,6 +272,7 @@ async def run_reconciler(parts: Parts, stop: anyio.Event) -> None:
         now=parts.clock,
         metrics=parts.metrics,
         policy=policy_of(parts.settings),
+        history_days=parts.settings.history_days,
     )
     subscriptions = await service.serve()
     try:

@@ -1,5 +1,5 @@
-"""The processor time of planning a quiet full scan of one filter: 25,000 links, both sides listed to their end, nothing
-changed. `make bench-scan`.
+"""The processor time of planning a quiet full scan of one filter: 25,000 links, both sides listed to their end,
+nothing changed. `make bench-scan`.
 
 What is measured is the reconciler's own part, from the watchers' messages as they arrive: parsing, comparing, finding
 that nothing is missing and nothing to do. Reading a link's base would be a call of `load`; the script counts them.

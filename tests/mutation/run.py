@@ -1,4 +1,4 @@
-"""How many small changes of the pure core the unit tests notice: mutmut over merge, plan, match, observe, settle.
+"""How many small changes of the pure core the unit tests notice: mutmut over its modules.
 
 `make mutants` calls this with the folder that mutmut is installed in; MUTANTS="merge plan" for some of the modules.
 mutmut wants its sources in `src`, so it gets a tree of copies under `build/mutants`; everything that it leaves
@@ -17,9 +17,9 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TREE = ROOT / "build" / "mutants"
 CORE = "contactsync/reconciler/core"
-MODULES = ("merge", "plan", "match", "observe", "settle")
+MODULES = ("merge", "plan", "match", "observe", "settle", "breaker")
 TESTS = (
-    "test_merge", "test_merge_laws", "test_plan", "test_match", "test_observe", "test_settle",
+    "test_merge", "test_merge_laws", "test_plan", "test_match", "test_observe", "test_settle", "test_breaker",
 )  # fmt: skip
 WORDS = ("killed", "timeout", "suspicious")
 """What mutmut calls a mutant that was noticed; all else survived."""
@@ -57,23 +57,21 @@ settings.load_profile("mutants")
 def main(packages: str, wanted: list[str]) -> int:
     modules = [name for name in MODULES if name in wanted] if wanted else list(MODULES)
     lay_out(modules)
-    code, listing = mutmut(packages, "run"), ""
-    if code == 0:
-        listing = output(packages, "results", "--all", "true")
+    code = subprocess.run(command(packages, ["run"]), cwd=TREE, env=environment(), check=False).returncode
+    if code:
+        return code
     counts: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in modules}
     survivors = []
-    for line in listing.splitlines():
+    for line in output(packages, ["results", "--all", "true"]).splitlines():
         name, _, word = line.strip().rpartition(": ")
         module = name.removeprefix(f"{CORE.replace('/', '.')}.").partition(".")[0]
         if module in counts:
-            counts[module][word if word not in WORDS else "noticed"] += 1
+            counts[module]["noticed" if word in WORDS else word] += 1
             if word not in WORDS:
-                survivors.append((name, word))
-    for name, word in survivors:
-        print(f"--- {name}: {word}")
-        print("\n".join(output(packages, "show", name).splitlines()[1:]))
+                survivors.append(name)
+    print(output(packages, *(["show", name] for name in survivors)) if survivors else "")
     report(counts)
-    return code
+    return 0
 
 
 def report(counts: dict[str, collections.Counter[str]]) -> None:
@@ -108,21 +106,23 @@ def lay_out(modules: list[str]) -> None:
     (TREE / "pyproject.toml").write_text(PROJECT.format(only=only, tests=tests, never=[]))
 
 
-def mutmut(packages: str, *words: str) -> int:
-    return subprocess.run(command(packages, *words), cwd=TREE, env=environment(), check=False).returncode
-
-
-def output(packages: str, *words: str) -> str:
+def output(packages: str, *commands: list[str]) -> str:
     done = subprocess.run(
-        command(packages, *words), cwd=TREE, env=environment(), check=True, capture_output=True, text=True
+        command(packages, *commands), cwd=TREE, env=environment(), check=True, stdout=subprocess.PIPE, text=True
     )
     return done.stdout
 
 
-def command(packages: str, *words: str) -> list[str]:
+def command(packages: str, *commands: list[str]) -> list[str]:
     """mutmut's packages come after our own, so that the tests run with the versions of `requirements.lock`."""
-    start = f"import sys; sys.path.append({packages!r}); from mutmut.__main__ import cli; cli()"
-    return [sys.executable, "-c", start, *words]
+    code = f"""
+import sys
+sys.path.append({packages!r})
+from mutmut.__main__ import cli
+for words in {list(commands)!r}:
+    cli(words, standalone_mode=False)
+"""
+    return [sys.executable, "-c", code]
 
 
 def environment() -> dict[str, str]:

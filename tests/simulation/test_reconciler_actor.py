@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from contactsync.reconciler.actor import Actor
+from contactsync.reconciler.actor import UNDONE_AT_ONCE, Actor
 from contactsync.reconciler.core.filter import filter_from_json
 from contactsync.reconciler.core.link import link_from_json
 from contactsync.reconciler.core.machine import Event
@@ -19,7 +19,12 @@ from contactsync_contracts import subjects
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import (
     MESSAGES,
+    Approve,
+    Breakers,
+    ChangeSettings,
     Enable,
+    GoogleObserved,
+    Limit,
     LookGoogle,
     LookPlanfix,
     Model,
@@ -28,6 +33,7 @@ from contactsync_contracts.messages import (
     PlanfixConfirmed,
     SyncFinished,
     SyncRequest,
+    Undo,
     type_of,
 )
 from reconciler_world import ACCOUNT, FILTER, HASHER, World, person_fields, phones
@@ -108,7 +114,7 @@ class Office:
 
     async def tell(self, *events: Event) -> None:
         await self._handle(events)
-        for _ in range(300):
+        for _ in range(2000):
             if not self.bus.published:
                 return
             message = self.bus.published.pop(0)
@@ -157,7 +163,14 @@ class Office:
             "state": filter_from_json(_json(record.value)).state,
             "mutations": self.mutations,
             "writes": sorted(self.world.writes),
+            "history": self.history(),
         }
+
+    def history(self) -> list[tuple[str, dict[str, Any]]]:
+        """What is told, without when."""
+        prefix = f"history.{FILTER}."
+        found = [(r.key.removeprefix(prefix), _json(r.value)) for r in self.server.matching(prefix)]
+        return sorted((name, {n: v for n, v in entry.items() if n != "at"}) for name, entry in found)
 
 
 def _json(value: bytes) -> Any:
@@ -213,6 +226,116 @@ async def test_after_a_crash_at_any_operation_the_day_ends_the_same(late: bool) 
         assert office.crashes == 1
         assert {run.request_id for run in office.finished} == {"e", "s", "t"}, f"crash at operation {crash_at}"
         assert office.outcome() == expected, f"crash at operation {crash_at}"
+
+
+async def a_day_of_regrets(office: Office) -> None:
+    """A conflict with a loser, an edit, and both taken back: the edit by its entry, the day by its run."""
+    world = office.world
+    await office.start()
+    world.contact(1, given="N1", notes="old", phones=phones("+1"))
+    world.contact(2, given="N2", notes="old")
+    await office.tell(
+        Enable(request_id="e", filter_id=FILTER, filter_name="C", owner=7, account=ACCOUNT, google_email="a@x")
+    )
+    one, two = (next(p for p in world.people.values() if p.fields["given"] == given) for given in ("N1", "N2"))
+    world.contact(1, notes="P", phones=phones("+1", "+2"))
+    world.person(one.resource, notes="G")
+    world.person(two.resource, notes="new")
+    seen = world.saw_google(one.resource, two.resource)
+    await office.tell(world.saw_planfix(1), GoogleObserved.model_validate(seen.model_dump()))
+    assert (world.planfix[1]["notes"], world.planfix[2]["notes"]) == ("P", "new")
+    edit = max(name for name, entry in office.history() if name.startswith("2."))
+    await office.tell(Undo(request_id="u", filter_id=FILTER, entry=edit))
+    assert world.planfix[2]["notes"] == two.fields["notes"] == "old"
+    await office.tell(Undo(request_id="v", filter_id=FILTER, run="auto-0"))
+    assert world.planfix[1]["notes"] == one.fields["notes"] == "G"
+    assert world.planfix[1]["phones"] == one.fields["phones"] == phones("+1")
+
+
+async def test_a_day_of_regrets_is_told_and_taken_back() -> None:
+    office = Office()
+    await a_day_of_regrets(office)
+    told = [(name, entry["side"], entry["operation"], entry["run"]) for name, entry in office.history()]
+    assert told == [
+        ("1.1", "google", "created", "e"),
+        ("1.2", "google", "updated", "auto-0"),
+        ("1.3", "planfix", "updated", "undo-v"),
+        ("1.4", "google", "updated", "undo-v"),
+        ("2.1", "google", "created", "e"),
+        ("2.2", "planfix", "updated", "auto-0"),
+        ("2.3", "planfix", "updated", "undo-u"),
+        ("2.4", "google", "updated", "undo-u"),
+    ]
+    assert dict(office.history())["1.2"]["lost"] == {"notes": ["google", "G"]}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+async def test_after_a_crash_at_any_operation_everything_is_told_once_and_taken_back_once(late: bool) -> None:
+    calm = Office(late=late)
+    await a_day_of_regrets(calm)
+    expected, operations = calm.outcome(), calm.bus.done
+    for crash_at in range(1, operations + 1):
+        office = Office(crash_at, late=late)
+        await a_day_of_regrets(office)
+        assert office.crashes == 1
+        assert office.outcome() == expected, f"crash at operation {crash_at}"
+
+
+@pytest.mark.parametrize("crash_after", [0, 2, 5, 7, 9, 11])
+async def test_a_run_of_many_contacts_is_taken_back_chunk_by_chunk(crash_after: int) -> None:
+    """With a crash after some operations of the undo, too."""
+    office = Office()
+    await office.start()
+    for number in range(1, 2 * UNDONE_AT_ONCE + 2):
+        office.world.contact(number, given=f"N{number}")
+    await office.tell(
+        Enable(request_id="e", filter_id=FILTER, filter_name="C", owner=7, account=ACCOUNT, google_email="a@x")
+    )
+    links = 2 * UNDONE_AT_ONCE + 1
+    assert len(office.world.people) == links
+    own = Breakers(remove=Limit(least=links, percent=100))
+    await office.tell(ChangeSettings(request_id="b", filter_id=FILTER, breakers=own))
+    office.bus.crash_at = office.bus.done + crash_after if crash_after else 0
+    await office.tell(Undo(request_id="u", filter_id=FILTER, run="e"))
+    assert office.crashes == bool(crash_after)
+    assert not office.world.people
+    stored = office.server.value(f"state.filter.{FILTER}")
+    assert stored is not None
+    undo = filter_from_json(_json(stored.value)).undo
+    assert undo is not None
+    assert (undo.finished, undo.undone, undo.left) == (True, links, 0)
+
+
+async def test_undoing_many_creations_waits_for_an_approval_like_any_other_removal() -> None:
+    office = Office()
+    await office.start()
+    for number in range(1, 31):
+        office.world.contact(number, given=f"N{number}")
+    await office.tell(
+        Enable(request_id="e", filter_id=FILTER, filter_name="C", owner=7, account=ACCOUNT, google_email="a@x")
+    )
+    await office.tell(Undo(request_id="u", filter_id=FILTER, run="e"))
+    assert len(office.world.people) == 30
+    office.world.now += 1000
+    await office.tell(SyncRequest(request_id="s", filter_id=FILTER))
+    stored = office.server.value(f"state.filter.{FILTER}")
+    assert stored is not None
+    plans = filter_from_json(_json(stored.value)).plans
+    assert [(plan.kind, plan.actions) for plan in plans] == [("remove", 30)]
+    await office.tell(Approve(request_id="a", filter_id=FILTER, hash=plans[0].hash))
+    assert not office.world.people
+
+
+async def test_the_history_is_kept_for_the_days_that_are_set() -> None:
+    office = Office()
+    await office.start()
+    office.world.contact(1, given="N1")
+    await office.tell(
+        Enable(request_id="e", filter_id=FILTER, filter_name="C", owner=7, account=ACCOUNT, google_email="a@x")
+    )
+    assert office.history()
+    office.world.now += 91 * 86_400
+    assert not office.history()
 
 
 async def test_messages_that_fit_no_contract_are_put_aside_and_the_rest_goes_on() -> None:

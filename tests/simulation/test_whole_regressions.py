@@ -21,6 +21,18 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": False,
         "steps": [["wait", 0], ["delete_person", 0]],
     },
+    "the writer is killed between the commit of a held mutation's outcome and its answer": {
+        "contacts": 3,
+        "filters": 1,
+        "settled": False,
+        "steps": [["kill", 15, 1, 2, 3], ["wait", 1]],
+    },
+    "one of a person's two labels is deleted while the google-watcher is away": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["kill", 1, 0, 0, 0], ["delete_label", 0]],
+    },
 }
 
 

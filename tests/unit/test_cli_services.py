@@ -252,6 +252,36 @@ def test_pause_resume_and_settings_show_in_the_status(synced: Site) -> None:
     assert status(synced)["two_way"] is True
 
 
+def test_the_past_is_told_exported_and_taken_back(synced: Site) -> None:
+    told = json.loads(synced.run("history", synced.filter_id, "--json").stdout)
+    created = [entry for entry in told if entry["operation"] == "created"]
+    assert len(created) == 12
+    shown = synced.run("history", synced.filter_id, str(created[0]["contact"]))
+    assert created[0]["id"] in shown.stdout
+    assert "in the list" in shown.stdout
+    undone = synced.run("undo", created[0]["id"])
+    assert (undone.returncode, undone.stdout) == (0, "1 taken back, 0 left alone\n"), undone.stderr
+    wait_for(lambda: in_state(synced, "dismissed") == 1, synced.folder, "the person was not removed")
+    again = json.loads(synced.run("history", synced.filter_id, str(created[0]["contact"]), "--json").stdout)
+    assert again[0]["operation"] == "removed"
+    assert again[0]["cause"] == f"undo of {created[0]['id'].split(':')[1]}"
+    back = synced.run("undo", synced.filter_id, "--run", again[0]["run"])
+    assert back.returncode == 0, back.stderr
+    wait_for(lambda: in_state(synced, "in_sync") == 12, synced.folder, "the person was not made again")
+    exported = json.loads(synced.run("export", synced.filter_id).stdout)
+    assert exported["filter"]["filter_id"] == synced.filter_id
+    assert len(exported["links"]) == 12
+    assert len(exported["history"]) >= 14
+    for words in (("undo", f"{synced.filter_id}:1.1"), ("undo", "--run", "nobody"), ("export", "999")):
+        assert synced.run(*words).returncode == 1, words
+
+
+def in_state(site: Site, state: str) -> int:
+    contacts = status(site).get("contacts", {})
+    assert isinstance(contacts, dict)
+    return int(contacts.get(state, 0))
+
+
 def test_filters_and_contacts_are_listed(synced: Site) -> None:
     filters = json.loads(synced.run("filters", "--json").stdout)
     mine = next(one for one in filters if one["filter_id"] == synced.filter_id)

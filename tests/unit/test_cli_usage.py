@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from contactsync.__main__ import WORDS
 from contactsync.cli import cli
+from contactsync.cli_history import target_of
 from contactsync.cli_run import with_secret_keys
 from contactsync.runtime.settings import load_settings
 
@@ -26,6 +27,9 @@ WORDS_OF_THE_INTERFACE = {
     "filters",
     "status",
     "contacts",
+    "history",
+    "undo",
+    "export",
     "link",
     "sync",
     "set",
@@ -149,3 +153,31 @@ def test_the_program_itself_answers_and_exits_with_its_codes() -> None:
     assert "contactsync" in version.stdout
     wrong = subprocess.run([sys.executable, "-m", "contactsync", "nonsense"], capture_output=True, text=True)
     assert wrong.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [
+        (("4115:17.3",), ("4115", "17.3")),
+        (("4115", "17.3"), ("4115", "17.3")),
+        (("4115", "4115:17.3"), ("4115", "17.3")),
+        (("a:b:17.3",), ("a:b", "17.3")),
+    ],
+)
+def test_an_entry_is_named_as_it_is_printed_or_after_its_filter(
+    words: tuple[str, ...], target: tuple[str, str]
+) -> None:
+    assert target_of(words, None) == target
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("17.3",), ("4115:17",), ("4115:x.y",), ("4115", "4116:17.3"), ("1", "2", "3"), ("1", "1.1", "--run", "r")],
+)
+def test_an_undo_of_nothing_that_can_be_named_is_a_wrong_usage(words: tuple[str, ...]) -> None:
+    assert called("undo", *words).exit_code == 2
+
+
+def test_a_run_is_taken_back_with_or_without_its_filter() -> None:
+    assert target_of((), "r") == (None, None)
+    assert target_of(("4115",), "r") == ("4115", None)

@@ -8,18 +8,20 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contactsync.reconciler.core.filter import FilterRecord, Run, filter_from_json, filter_to_json
+from contactsync.reconciler.core.filter import FilterRecord, Run, Undo, filter_from_json, filter_to_json
 from contactsync.reconciler.core.link import (
     Arrival,
     Hold,
     Link,
     Pending,
+    Undoing,
     arrival_from_json,
     arrival_to_json,
     link_from_json,
     link_to_json,
 )
-from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.merge import Lost, Side
+from contactsync.reconciler.core.slots import Turn
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import Kept
 
@@ -38,7 +40,13 @@ pendings = st.builds(
     before=contacts,
     at=times,
     etag=texts,
+    cause=texts,
+    run=texts,
+    lost=st.lists(st.builds(Lost, texts, st.sampled_from(Side), texts), max_size=2).map(tuple),
 )
+values = st.none() | texts | st.builds(Element, texts, texts, texts)
+turns = st.dictionaries(st.sampled_from(["notes", "phones:+1"]), st.builds(Turn, values, values), max_size=2)
+undoings = st.builds(Undoing, texts, texts, planfix=turns, google=turns, tried=st.booleans(), unlink=texts)
 holds = st.builds(Hold, texts, texts, st.lists(texts, max_size=2).map(tuple))
 links = st.builds(
     Link,
@@ -54,6 +62,8 @@ links = st.builds(
     pending=st.none() | pendings,
     hold=st.none() | holds,
     merged_into=st.none() | st.integers(1, 9),
+    cause=texts,
+    undoing=st.none() | undoings,
     limits=st.dictionaries(texts, texts, max_size=2),
 )
 
@@ -89,7 +99,10 @@ def test_an_arrival_is_read_back_as_it_was(google: Contact, source: Contact | No
 
 def test_a_filter_is_read_back_as_it_was() -> None:
     run = Run("r", "r", 1.0, waits=("planfix", "google"), created=2)
-    record = FilterRecord("f1", "Clients", 7, "acc", "a@x", 1.0, run=run, waiting=("s",), counts={"in_sync": 2})
+    undo = Undo("u", run="r", after=7, finished=False, undone=3, left=1, why=("7.1: notes was edited since",))
+    record = FilterRecord(
+        "f1", "Clients", 7, "acc", "a@x", 1.0, run=run, undo=undo, waiting=("s",), counts={"in_sync": 2}
+    )
     stored = filter_to_json(record)
     assert stored["state"] == record.state.value
     assert filter_from_json(through_the_store(stored)) == record

@@ -97,6 +97,51 @@ def test_a_loser_of_a_conflict_stands_in_the_history() -> None:
     assert [entry["lost"] for _, _, entry in world.history if "lost" in entry] == [{"notes": ["google", "G"]}]
 
 
+def test_an_edit_in_google_that_loses_while_its_contact_leaves_stands_in_the_history() -> None:
+    world = in_sync(3)
+    world.contact(1, notes="P")
+    world.members.discard(1)
+    person = world.person(resource(world), notes="G")
+    gone = PlanfixConfirmed(filter_id=FILTER, seen_at=world.now + 5, gone=(1,))
+    world.run(world.saw_planfix(1, at=world.now + 4), world.saw_google(person.resource), gone)
+    assert person.resource not in world.people
+    assert [entry["lost"] for _, _, entry in world.history if "lost" in entry] == [{"notes": ["google", "G"]}]
+
+
+def test_an_edit_whose_carrying_over_was_answered_from_memory_is_not_taken_back() -> None:
+    """The writer was killed between its write to Planfix and the answer; said again, it has no content to show."""
+    world = in_sync()
+    person = world.person(resource(world), notes="G", phones=phones("+2"))
+    said = world.deliver(world.saw_google(person.resource))
+    lost = [answer for out in said for answer in world.answers(out.message)]
+    assert lost
+    assert world.planfix[1]["notes"] == "G"
+    world.outgoing.clear()
+    world.restart()
+    world.deliver()
+    world.run()
+    assert world.writes == ["planfix update 1"]
+    assert world.planfix[1] == person.fields
+    world.sync()
+    assert world.writes == ["planfix update 1"]
+
+
+def test_the_earlier_edit_does_not_win_because_the_later_was_seen_again_since() -> None:
+    """Edited in Planfix, then in Google, both seen during a pause; meanwhile Planfix was listed again."""
+    world = in_sync()
+    world.run(Pause(request_id="p", filter_id=FILTER))
+    world.contact(1, notes="P")
+    world.run(world.saw_planfix(1))
+    touched = world.person(resource(world))
+    world.run(world.saw_google(touched.resource))
+    person = world.person(resource(world), notes="G")
+    world.run(world.saw_google(person.resource))
+    world.now += 60
+    world.run(world.saw_planfix(1))
+    world.run(Resume(request_id="r", filter_id=FILTER))
+    assert world.planfix[1]["notes"] == person.fields["notes"] == "G"
+
+
 def test_a_name_cleared_in_google_is_restored_there() -> None:
     world = in_sync()
     world.person(resource(world), given="")
@@ -466,6 +511,21 @@ def test_two_people_merged_in_google_end_the_other_link() -> None:
     world.sync()
     assert len(world.people) == 1
     assert not any("ensure" in write for write in world.writes)
+
+
+def test_a_strangers_person_that_ours_was_merged_into_is_not_deleted_when_the_contact_leaves() -> None:
+    world = in_sync(3)
+    name = resource(world, 1)
+    survivor = world.person("people/c9", person_fields("N1", "Lee", email="1@x", notes="mine"), label=True)
+    survivor.previous, survivor.stamps = (name,), [Stamp(contact=1, kept=Kept.OURS)]
+    del world.people[name]
+    world.run(world.saw_google("people/c9"), world.saw_gone(name))
+    assert world.link(1).own is Kept.ADOPTED  # type: ignore[union-attr]
+    assert survivor.stamps == [Stamp(contact=1, kept=Kept.ADOPTED)]
+    world.members.discard(1)
+    world.sync()
+    assert "people/c9" in world.people
+    assert LABEL not in survivor.labels
 
 
 def test_two_people_merged_into_a_new_name() -> None:

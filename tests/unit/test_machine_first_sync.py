@@ -96,6 +96,20 @@ def test_a_private_person_with_the_same_email_is_adopted(mode: str) -> None:
     assert world.planfix[1]["notes"] == ""
 
 
+def test_a_matched_person_that_carries_the_label_already_is_united_and_no_private_one() -> None:
+    world = World()
+    world.contact(1, emails=email("1@x"), phones=phones("+1"))
+    world.person("people/c1", person_fields(email="1@x", notes="ours", phones=phones("+2")))
+    world.silent.add("match")
+    world.enable()
+    world.people["people/c1"].labels.add(world.label_name)
+    world.silent.clear()
+    world.now += 1000
+    world.sync()
+    assert world.planfix[1]["notes"] == "ours"
+    assert set(world.planfix[1]["phones"]) == set(phones("+1", "+2"))
+
+
 def test_more_than_one_candidate_links_and_creates_nothing() -> None:
     world = World()
     world.contact(1, emails=email("1@x"))

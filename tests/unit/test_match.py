@@ -78,6 +78,29 @@ def test_all_that_stand_are_named() -> None:
     assert partners(key(("Ann", "Lee")), both) == both
 
 
+@pytest.mark.parametrize(("given", "family"), [("Bob", "Lee"), ("Ann", "Ray")])
+@pytest.mark.parametrize("by", ["email", "phone"])
+def test_another_name_contradicts(by: str, given: str, family: str) -> None:
+    assert partners(key(("Ann", "Lee")), (candidate("c1", by, given, family),)) == ()
+
+
+@pytest.mark.parametrize(("field", "found"), [("emails", True), ("phones", False)])
+def test_a_person_without_a_name_is_a_planfix_contact_by_email_only(field: str, found: bool) -> None:
+    contact = PlanfixContact(contact=1, fields={field: (Element("1", "1"),)})
+    expected = (contact,) if found else ()
+    assert (
+        planfix_partners({field: (Element("1", "1"),)}, key(("", "")), [(contact, key(("Ann", "Lee")))]) == expected
+    )
+
+
+def test_all_planfix_contacts_that_stand_are_named() -> None:
+    contacts = [PlanfixContact(contact=n, fields={"emails": (Element("a@x", "a@x"),)}) for n in (1, 2)]
+    name = key(("Ann", "Lee"))
+    assert planfix_partners({"emails": (Element("a@x", "a@x"),)}, name, [(c, name) for c in contacts]) == tuple(
+        contacts
+    )
+
+
 def test_a_shared_phone_without_a_common_name_matches_nobody() -> None:
     assert partners(key(("Ann", "")), (candidate("c1", "phone", "", "Lee"),)) == ()
 

@@ -111,6 +111,8 @@ ELEMENTS = [
     ("no_base_united", TWO_WAY, "1m", "2w", NONE, "2w 1m", "1m 2w"),
     ("no_base_one_way", ONE_WAY, "1m", "2w", NONE, "2w 1m", NONE),
     ("no_base_equal", TWO_WAY, "1m", "1m", NONE, NONE, NONE),
+    ("no_base_type_unknown_to_planfix", TWO_WAY, "1", "1m", NONE, NONE, NONE),
+    ("no_base_type_unknown_to_google", TWO_WAY, "1m", "1", NONE, NONE, NONE),
     ("no_base_types_differ", GOOGLE_WINS, "1m", "1w", NONE, "1m", NONE),
     ("adopted", ADOPT, "1m", "2w", NONE, "2w 1m", NONE),
     ("adopted_one_way", ADOPT_ONE_WAY, "1m", "2w", NONE, "2w 1m", NONE),
@@ -257,6 +259,7 @@ DIFFERENT_BASES = [
     ("retyped_to_what_planfix_has", ONE_WAY, "2w", "2w", "2w", "2m", NONE, NONE, ("2w", "2w")),
     ("added_to_planfix_what_google_had", TWO_WAY, "1m 2w", "1m 2w", "1m", "1m 2w", NONE, NONE, ("1m 2w", "1m 2w")),
     ("added_with_another_type", TWO_WAY, "1m 2h", "1m 2w", "1m", "1m 2w", "1m 2h", NONE, ("1m", "1m 2w")),
+    ("added_here_and_retyped_there", GOOGLE_WINS, "2w", "2h", "", "2m", NONE, "2h", ("", "2m")),
     ("removed_what_google_never_took", TWO_WAY, "1m", "1m", "1m 2w", "1m", NONE, NONE, ("1m", "1m")),
 ]
 
@@ -283,12 +286,54 @@ def test_elements_that_the_bases_do_not_share(
     assert (found.base_planfix["phones"], found.base_google["phones"]) == (phones(after[0]), phones(after[1]))
 
 
+def test_a_field_that_one_side_does_not_know_hides_no_other() -> None:
+    p: Contact = {"site": "s", "notes": "b", "given": "Ann"}
+    g: Contact = {"notes": "a", "given": "Ann"}
+    base: Contact = {"site": "s", "notes": "a", "given": "Ann"}
+    assert merge(p, g, base, base, TWO_WAY).to_google == {"notes": "b"}
+    assert merge({"given": "Ann", **p}, g, base, base, TWO_WAY).to_google == {"notes": "b"}
+    write = Write(Side.GOOGLE, {"site": "s", "notes": "b"}, {"site": "", "notes": "a"}, {"notes": "B"})
+    assert advance(base, base, write, TWO_WAY) == ({**base, "notes": "b"}, {**base, "notes": "B"})
+
+
+def test_without_a_base_elements_wait_for_the_write_that_unites_them() -> None:
+    one, nothing = {"phones": phones("1m")}, {"phones": phones("")}
+    for sides in ((one, nothing), (nothing, one)):
+        found = merge(*sides, None, None, TWO_WAY)
+        assert (found.base_planfix, found.base_google) == ({}, {})
+
+
+def test_all_refused_elements_are_offered_again() -> None:
+    a, b, c, d = (Element(f"{name}@x", f"{name}@x") for name in "abcd")
+    limits = {"emails:b@x": "taken", "emails:c@x": "taken"}
+    base_g: Contact = {"emails": (a, b, c, d)}
+    found = merge({"emails": (a,)}, {"emails": (b, c, d)}, {"emails": (a,)}, base_g, TWO_WAY, limits)
+    assert found.to_planfix == {"emails": (b, c)}
+
+
+def test_a_servers_own_form_is_agreed_and_what_goes_the_other_way_waits() -> None:
+    """Planfix gets 2 as 9; its own 3 still has to go to Google."""
+    planfix, google, base = ({"phones": phones(text)} for text in ("1m 3m", "1m 2m", "1m"))
+    first = merge(planfix, google, base, base, TWO_WAY)
+    answer: Contact = {"phones": phones("1m 3m 9m")}
+    write = Write(Side.PLANFIX, google, planfix, answer)
+    base_p, base_g = advance(first.base_planfix, first.base_google, write, TWO_WAY)
+    assert (set(base_p["phones"]), set(base_g["phones"])) == (set(phones("1m 9m")), set(phones("1m 2m")))
+    second = merge(answer, google, base_p, base_g, TWO_WAY)
+    assert (set(second.to_google["phones"]), second.to_planfix) == (set(phones("1m 2m 3m")), {})
+
+
 def test_half_a_base_is_none() -> None:
     """A field that one side showed for the first time."""
     some: Contact = {"notes": "a"}
     for bases in ((some, {}), ({}, some)):
         assert merge({"notes": "a"}, {"notes": "b"}, *bases, GOOGLE_WINS).to_google == {"notes": "a"}
     one, two, nothing = ({"phones": phones(text)} for text in ("1m", "2w", ""))
+    gone: Contact = {"phones": phones("3o")}
+    assert not merge(one, one, gone, {}, TWO_WAY).to_planfix
+    assert not merge(one, one, {}, gone, TWO_WAY).to_planfix
+    write = Write(Side.GOOGLE, one, nothing, one)
+    assert advance(gone, {}, write, TWO_WAY) == advance({}, gone, write, TWO_WAY) == (one, one)
     for bases in ((one, {}), ({}, two)):
         found = merge(one, two, *bases, TWO_WAY)
         assert (found.to_google, found.to_planfix) == ({"phones": phones("2w 1m")}, {"phones": phones("1m 2w")})

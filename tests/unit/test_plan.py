@@ -58,6 +58,8 @@ P_MOVED: Contact = {"notes": "b", "given": "Ann"}
 G_MOVED: Contact = {"notes": "a", "given": "Anna"}
 G_BOTH: Contact = {"notes": "c", "given": "Anna"}
 LEAVING = replace(LINKED, member=False, leaving=True)
+ALL: Contact = {"notes": "a", "phones": phones("1"), "given": "Ann"}
+WITH_ALL: dict[str, Any] = {"planfix": ALL, "base_planfix": ALL, "base_google": ALL}
 BOTH = replace(LINKED, planfix=WHOLE, google=WHOLE, base_planfix=WHOLE, base_google=WHOLE)
 P_PHONES: Contact = {"phones": phones("1 2 3")}
 G_PHONES: Contact = {"phones": phones("1 2 4")}
@@ -204,6 +206,7 @@ TABLE: list[tuple[str, Link, FilterRules, str]] = [
         SWITCHED,
         "google update",
     ),
+    ("edited_in_the_first_second", replace(LINKED, google=OTHER, google_at=1.0), SWITCHED, "google update"),
     ("edited_at_no_known_time", replace(LINKED, google=OTHER, google_at=0.0), SWITCHED, "planfix update"),
     # one thing at a time
     ("write_under_way", replace(LINKED, planfix=OTHER, pending=UNDER_WAY), RULES, "nothing"),
@@ -369,6 +372,8 @@ LOSERS = [
     ("left_and_not_taken_elements",
      replace(WITH_PHONES, member=False, leaving=True, google={"phones": phones("1 4")}), RULES,
      [("phones:+4", "google", "+4")]),
+    ("left_and_nothing_taken", replace(LEAVING, **WITH_ALL, google={"notes": "b", "phones": phones("1 4")}), RULES,
+     [("notes", "google", "b"), ("phones:+4", "google", "+4")]),
     ("left_and_another_filter_merges", replace(LEAVING, google=OTHER, merges=False), RULES, []),
     ("left_and_unmerged", replace(UNMERGED, member=False, google=OTHER), RULES, []),
 ]  # fmt: skip

@@ -145,10 +145,26 @@ def test_an_answer_from_the_writers_memory_is_taken_as_asked_for_and_looked_at()
     assert (after.base_planfix, after.base_google, after.google_at) == (NEW, NEW, 100.0)
     for_label = done(replace(LINK, labelled=False, pending=pending(Side.GOOGLE, "update", {})))
     assert (for_label.asked, for_label.labelled, for_label.google) == ("", True, OLD)
-    in_planfix = done(replace(TO_PLANFIX, planfix={"notes": "a", "given": "Ann"}))
-    assert (in_planfix.planfix, in_planfix.base_planfix) == ({"notes": "a", "given": "Ann"}, NEW)
-    unknown = done(replace(TO_GOOGLE, google=None, base_google=None))
+    seen_since = done(replace(TO_GOOGLE, google={"notes": "B"}))
+    assert (seen_since.google, seen_since.base_google, seen_since.asked) == ({"notes": "B"}, {"notes": "B"}, "person")
+    unknown = done(replace(TO_GOOGLE, google=None, base_google=None, pending=pending(Side.GOOGLE, before={})))
     assert unknown.google == NEW
+
+
+def test_an_answer_of_planfix_from_the_writers_memory_is_taken_as_asked_for() -> None:
+    """Else the old value would look like Planfix's own change, and go over the edit that was just carried over."""
+    after = done(replace(TO_PLANFIX, planfix={"notes": "a", "given": "Ann"}))
+    content: Contact = {"notes": "b", "given": "Ann"}
+    assert (after.planfix, after.planfix_hash, after.planfix_at) == (content, content_hash(content), 100.0)
+    assert (after.base_planfix, after.base_google, after.planfix_wrote) == (NEW, NEW, ANSWERED)
+    seen_since = done(replace(TO_PLANFIX, planfix={"notes": "B"}))
+    assert (seen_since.planfix, seen_since.base_planfix, seen_since.base_google) == (
+        {"notes": "B"},
+        {"notes": "B"},
+        NEW,
+    )
+    unknown = done(replace(TO_PLANFIX, planfix=None, pending=pending(Side.PLANFIX, before={})))
+    assert (unknown.planfix, unknown.base_planfix) == (NEW, NEW)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +289,9 @@ def test_a_stale_write_is_decided_again_from_what_was_answered() -> None:
     after = settled(TO_GOOGLE, Outcome.STALE, person=person({"notes": "c"}, labels=()))
     assert after is not None
     assert (after.pending, after.google, after.etag, after.asked) == (None, {"notes": "c"}, "e2", "")
+    labelled = settled(replace(TO_GOOGLE, labelled=False), Outcome.STALE, person=person({"notes": "c"}))
+    assert labelled is not None
+    assert labelled.labelled
     assert (after.base_google, after.labelled, after.google_prev) == (OLD, False, 100.0)
     after = settled(replace(TO_PLANFIX, leaving=True), Outcome.STALE, planfix=contact({"notes": "c"}))
     assert after is not None
@@ -294,6 +313,12 @@ def test_a_stale_answer_without_news_is_no_reason_to_write_the_same_again() -> N
     assert older == after
     nobody = settled(replace(CREATING), Outcome.STALE)
     assert nobody == replace(CREATING, pending=None)
+
+
+def test_a_person_that_is_gone_ends_what_was_under_way() -> None:
+    """A look-up by name found out, while a write to Planfix was under way."""
+    after = settle.person_gone(TO_PLANFIX)
+    assert after == replace(TO_PLANFIX, pending=None, labelled=False, dismissed=DISMISSED)
 
 
 DISMISSED = "The person was deleted in Google Contacts."
@@ -431,9 +456,11 @@ def test_a_refused_field_stays_where_it_was_edited_with_its_reason() -> None:
 
 def test_a_reason_ends_with_a_write_that_is_taken() -> None:
     link = both({"site": "a", "emails": ()}, {"site": "b", "emails": emails("c@x")}, Side.PLANFIX)
-    link = replace(link, limits={"site": "No.", "emails": "No.", "emails:c@x": "No.", "custom:7": "No."})
-    after = done(link, planfix=contact({"site": "b", "emails": emails("c@x")}))
-    assert after.limits == {"custom:7": "No."}
+    link = replace(
+        link, limits={"site": "No.", "emails": "No.", "emails:c@x": "No.", "custom:7": "No.", "phones": "No."}
+    )
+    after = done(link, planfix=contact({"site": "b", "emails": emails()}))
+    assert after.limits == {"custom:7": "No.", "phones": "No."}
 
 
 def test_refused_elements_are_named_one_by_one() -> None:
@@ -450,6 +477,9 @@ def test_what_planfix_refused_stays_named_after_a_write_to_google() -> None:
     link = replace(link, limits={"emails:b@x": "Taken.", "emails:a@x": "Was.", "emails:z@x": "Was.", "site": "Was."})
     after = done(link, person=person(now, limits={"birthday": "No year.", "site": "Cut."}))
     assert after.limits == {"emails:b@x": "Taken.", "birthday": "No year.", "site": "Cut."}
+    stale = settled(link, Outcome.STALE, person=person(now, limits={"birthday": "No year."}))
+    assert stale is not None
+    assert stale.limits == {**link.limits, "birthday": "No year."}
 
 
 @pytest.mark.parametrize(

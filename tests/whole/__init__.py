@@ -21,7 +21,7 @@ without their prefix; `trace` prints every message and write. `employee`, `accou
 `world.google` are the simulators themselves: all their hands (`planfix_hands.py`, `google_hands.py`) and options.
 
 Commands. `enable(filter, account, defaults=…)` is what activation does; `connect`/`revoke(account)`; `sync`, `pause`,
-`resume`, `two_way(filter, on)`; any other: `command(Model(request_id=world.request_id(), …))`.
+`resume`, `approve(filter)`, `two_way(filter, on)`; any other: `command(Model(request_id=world.request_id(), …))`.
 
 Questions. `status(filter)`, `contacts(filter, state=…)`, `row(filter, contact)`, `query(verb, **arguments)`,
 `history(filter, contact)`, `record(filter)` (as stored), `label(filter)`; `person(contact, account)` and
@@ -47,6 +47,8 @@ wrote: `assert world.idle(5) == []`.
 """
 
 from .checks import check
-from .world import GoogleAccount, Office, Saved, World
+from .mishaps import Saved
+from .vendors import GoogleAccount
+from .world import Office, World
 
 __all__ = ["GoogleAccount", "Office", "Saved", "World", "check"]

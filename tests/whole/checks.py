@@ -101,7 +101,9 @@ def convergence(
         # An emptied filter proves nothing (2-semantics 2.5: a listing that shrinks to nothing is held).
         for number in sorted(partners.keys() - members if members else ()):
             row = by_number.get(number)
-            if row is None or not row["notes"]:  # "not counted to the filter" is said in a note
+            said = [one["reason"] for one in rows[synced.filter_id] if one["person"] == partners[number].resource]
+            # "Not counted to the filter" is said in a note, "not in Planfix any more" as the reason of its person.
+            if not any(said) and (row is None or not row["notes"]):
                 broken.append(f"contact {number} is under {synced.label} but not in filter {synced.filter_id}")
         for row in rows[synced.filter_id]:
             if row["contact"] is None and not row["reason"]:
@@ -202,39 +204,39 @@ def foreign(world: World, now: Snapshot) -> list[str]:
 def nothing_lost(
     world: World, now: Snapshot, filters: Iterable[Synced], rows: Mapping[str, list[dict[str, Any]]]
 ) -> list[str]:
+    """A value may stand in the history of any filter that holds the contact."""
     broken = []
-    for synced in filters:
-        by_number = {row["contact"]: row for row in rows[synced.filter_id] if row["contact"]}
-        members = _members(world, synced)
-        for claim in world.hands.claims:
-            if claim.account == synced.account and (claim.contact in by_number or claim.contact in members):
-                broken += _lost(world, claim, synced, by_number.get(claim.contact), claim.contact in members)
+    for claim in world.hands.claims:
+        theirs = [one for one in filters if one.account == claim.account]
+        mine = [row for one in theirs for row in rows[one.filter_id] if row["contact"] == claim.contact]
+        member = any(claim.contact in _members(world, one) for one in theirs)
+        if (mine or member) and not _in_history(world, theirs, claim):
+            broken += _lost(world, claim, mine, member)
     return [f"I3: {one}" for one in broken]
 
 
-def _lost(world: World, claim: Claim, synced: Synced, row: Row | None, member: bool) -> list[str]:
+def _lost(world: World, claim: Claim, rows: list[Row], member: bool) -> list[str]:
     planfix = world.hands.in_planfix(claim.contact)
     resource = world.hands.person_of(claim.contact, claim.account)
     google = None if resource is None else world.hands.in_google(claim.account, resource)
     sides = {"planfix": holds(claim, planfix), "google": holds(claim, google)}
-    if all(sides.values()) or _in_history(world, synced.filter_id, claim):
+    notes = " ".join(note for row in rows for note in row["notes"])
+    if all(sides.values()) or f"{claim.field}:" in notes:
         return []
-    notes = " ".join(row["notes"]) if row else ""
-    if f"{claim.field}:" in notes:
-        return []
-    if row is not None and row["state"] == "merged" and claim.side == "google":
+    if claim.side == "google" and any(row["state"] == "merged" for row in rows):
         return []  # typed on a person that had the stamps of several contacts: it is the survivor's now
-    linked = row is not None and row["state"] in HEALTHY and resource is not None and member
+    linked = member and resource is not None and any(row["state"] in HEALTHY for row in rows)
     if not linked and (sides[claim.side] or (claim.side == "google" and sides["planfix"])):
         return []
     if "read-only" in notes.casefold() and claim.side == "google":
         return []
-    return [f"{claim} is lost: {sides}, {row}"]
+    return [f"{claim} is lost: {sides}, {rows}"]
 
 
-def _in_history(world: World, filter_id: str, claim: Claim) -> bool:
+def _in_history(world: World, filters: Iterable[Synced], claim: Claim) -> bool:
     wanted = claim.key or claim.value
-    return any(wanted in str(entry) or claim.value in str(entry) for entry in world.history(filter_id, claim.contact))
+    entries = [entry for one in filters for entry in world.history(one.filter_id, claim.contact)]
+    return any(wanted in str(entry) or claim.value in str(entry) for entry in entries)
 
 
 # ---- I5, I9

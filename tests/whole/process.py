@@ -228,10 +228,17 @@ class ProcessBus(Bus):
             except Killed:
                 raise Transient("the one who was asked is gone") from None
 
-        return await self._bus.serve(service, subject, alive)
+        return await self._kept(await self._bus.serve(service, subject, alive))
 
     async def listen(self, subject: str, sink: Callable[[str, bytes], None]) -> Subscription:
-        return await self._bus.listen(subject, sink)
+        return await self._kept(await self._bus.listen(subject, sink))
+
+    async def _kept(self, subscription: Subscription) -> Subscription:
+        """Unless the process died while it subscribed."""
+        if self._life.dead:
+            await subscription.close()
+        self._life.check()
+        return subscription
 
 
 class ProcessIntake(Intake):

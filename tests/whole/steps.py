@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from contactsync_contracts.contact import Element
-from contactsync_contracts.messages import NewContactDefaults
+from contactsync_contracts.messages import NewContactDefaults, Undo
 
 from .checks import check
 from .system import SERVICES
-from .world import GoogleAccount, World
+from .vendors import GoogleAccount
+from .world import World
 
 Step = Sequence[Any]
 FIELDS: Final = ("notes", "family", "position", "address", "birthday")
@@ -323,6 +324,21 @@ def resume(case: Case, which: int) -> None:
     case.world.resume(case.filter(which))
 
 
+def undo(case: Case, place: int) -> None:
+    """Somebody takes back an entry of the history, whatever it is."""
+    filter_id = case.filter(place)
+    if case.world.record(filter_id) is None or "reconciler" not in case.world.system.running:
+        return
+    entries = case.world.query("history", filter_id=filter_id, limit=16)["entries"]
+    if entries:
+        entry = entries[place % len(entries)]
+        if entry["operation"] in ("created", "linked", "restored"):
+            case.world.hands.dismissing.add(entry["contact"])
+            case.world.hands.left.add(entry["contact"])
+        name = entry["id"].rpartition(":")[2]
+        case.world.command(Undo(request_id=case.world.request_id(), filter_id=filter_id, entry=name))
+
+
 def sync(case: Case, which: int) -> None:
     case.world.sync(case.filter(which))
 
@@ -401,7 +417,7 @@ PLAYED: Final[dict[str, Callable[..., None]]] = {
         leave, enter, flip, trash, restore, see, may_edit, new_contact, rename_filter,
         new_person, label_private, unlabel, relabel, delete_person, undelete_person, merge_people,
         rename_label, delete_label, rename_resource,
-        direction, pause, resume, sync, revoke, connect,
+        direction, pause, resume, sync, undo, revoke, connect,
         fault, short, expire, kill, restart, lose, replay, away, wait,
     )
 }  # fmt: skip
@@ -448,17 +464,27 @@ def play(case: Case, steps: Sequence[Step]) -> None:
         case.world.hands.note_absences()
 
 
+def answer(case: Case) -> bool:
+    """Whoever is waited for says yes: to paused and frozen filters and to frozen plans. Whether anything waited."""
+    waited = False
+    for one in case.filters:
+        if case.world.approve(one):
+            waited = True
+        elif case.world.status(one)["state"] in ("paused", "frozen"):
+            case.world.resume(one)
+            waited = True
+    return waited
+
+
 def finish(case: Case) -> None:
     """Everything is mended, who has to say something says it, and the invariants hold once it rests."""
     world = case.world
     world.mended()
     world.connect(case.account)
     world.run_for(120.0)
-    for _ in range(3):
-        waiting = [one for one in case.filters if world.status(one)["state"] in ("paused", "frozen")]
-        for one in waiting:
-            world.resume(one)
-        if not waiting:
+    world.settle()
+    for _ in range(5):
+        if not answer(case):
             break
         world.settle()
     if case.cut:

@@ -17,7 +17,7 @@ from contactsync.google.client import GooglePeople
 from contactsync.google.session import PeopleSession
 from contactsync.planfix.client import PlanfixRest
 from contactsync.planfix.mapping import MappingConfig as PlanfixMapping
-from contactsync.runtime.bus import MSG_ID, TYPE, PubAck
+from contactsync.runtime.bus import MSG_ID, TYPE, PubAck, Transient
 from contactsync.runtime.grants import AccessTokens
 from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.metrics import Metrics
@@ -47,7 +47,7 @@ SETTINGS: Final = {
     "FULL_SCAN_SECONDS": "600",
 }
 _METRICS: Final = Metrics()
-_VAULT: Final = Vault([SETTINGS["SECRET_KEYS"]])
+VAULT: Final = Vault([SETTINGS["SECRET_KEYS"]])
 
 
 def settings_of(changes: Mapping[str, str]) -> Settings:
@@ -173,7 +173,9 @@ class System:
                 tasks.cancel_scope.cancel()
         except BaseException as error:
             for leaf in leaves(error):
-                if not isinstance(leaf, Killed):
+                if isinstance(leaf, Transient):  # without NATS a service does not start; its supervisor tries again
+                    life.die()
+                elif not isinstance(leaf, Killed):
                     self.crashes.append(f"{life.name}: {leaf!r}")
         finally:
             if (one := self.running.get(life.name)) is not None and one.life is life:
@@ -194,7 +196,7 @@ class System:
             wiring.planfix_limits(settings),
             clock=Clock(wall=clock, monotonic=self.loop.time, sleep=anyio.sleep),
         )
-        tokens = AccessTokens(bus, _VAULT, SignIn(self.vendors, life), now=clock)
+        tokens = AccessTokens(bus, VAULT, SignIn(self.vendors, life), now=clock)
         session = PeopleSession(carrier=GoogleCarrier(self.vendors, life))
         people: dict[str, GooglePeople] = {}
 
@@ -221,7 +223,7 @@ class System:
             carrier=PlanfixCarrier(self.vendors, life),
         )
         parts = wiring.Parts(
-            settings, bus, _METRICS, _VAULT, quotas, planfix, None, tokens, people_of, clock, self._layout
+            settings, bus, _METRICS, VAULT, quotas, planfix, None, tokens, people_of, clock, self._layout
         )
         await wiring.SERVICES[life.name](parts, stop)
 

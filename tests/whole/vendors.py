@@ -40,6 +40,12 @@ _READS = frozenset({"GET"})
 
 
 @dataclass(frozen=True, slots=True)
+class GoogleAccount:
+    email: str
+    sub: str
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """One write that reached a vendor. status: of its answer, 0 where the connection was cut before any effect."""
 

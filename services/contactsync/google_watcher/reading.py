@@ -154,6 +154,8 @@ class Reading:
             if told_from_index and known and known.version == version and len(before) == 1:
                 continue
             names_to_tell = self._concerned(person, before)
+            if person.stamps and not any(entry.told for entry in before):  # it may have lost anybody's label
+                names_to_tell = {*self.account.filters.values()}
             for filter_id in names_to_tell:
                 told[filter_id].append(person)
             entries.append((person, self._entry(person, version, before, names_to_tell)))

@@ -8,6 +8,7 @@ mutations are once-only by their revision.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ from contactsync.reconciler.core.machine import Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
+from contactsync.reconciler.past import kept, name_of
 from contactsync.runtime.bus import TYPE, Bus, Fence, Message, Put, Refused, Transient
 from contactsync.runtime.ownership import Delivery, dead_letter
 from contactsync.runtime.state import commit_all
@@ -46,7 +48,8 @@ DUE_AT_ONCE = 500
 MATCH_WAIT_S = 2.0
 RECENT_MAX = 2000
 """Links kept whole in memory, about 5 kB each, the latest stored."""
-HISTORY_TTL_S = 90 * 86_400
+HISTORY_DAYS = 90
+UNDONE_AT_ONCE = 200
 
 
 class Actor:
@@ -61,7 +64,9 @@ class Actor:
         defaults: NewContactDefaults,
         count: Callable[[Step], None] = lambda step: None,
         policy: Policy | None = None,
+        history_days: int = HISTORY_DAYS,
     ) -> None:
+        self._history_ttl_s = history_days * 86_400
         self._policy = policy or Policy()
         self._count = count
         self._bus = bus
@@ -87,11 +92,15 @@ class Actor:
             if isinstance(event, Command) and not await self._is_new(machine, event):
                 continue
             machine.load(await self._links(machine.needs(event)))
+            recalled = machine.recalls(event)
+            if recalled is not None:
+                machine.recall(await self._entries([recalled]))
             machine.handle(event, now())
         await self._again(machine, now())
         step = machine.finish(now())
         await self._match_at_once(machine, step, now())
         await self._carry_out(step, now())
+        await self._take_back_run(machine, now)
         while due := machine.due(DUE_AT_ONCE):
             machine.load(await self._links(due))
             machine.touch(due)
@@ -195,6 +204,32 @@ class Actor:
             machine.handle(candidates, now)
             step.join(machine.finish(now))
 
+    # ---- the history
+
+    async def _entries(self, names: Sequence[tuple[int, int]]) -> dict[tuple[int, int], dict[str, Any]]:
+        keys = {subjects.history_key(self._filter_id, *name): name for name in names}
+        records = await self._bus.load_keys(list(keys))
+        return {keys[key]: orjson.loads(record.value) for key, record in records.items()}
+
+    async def _take_back_run(self, machine: Machine, now: Callable[[], float]) -> None:
+        """What is left of a run that is being taken back: the entries' names are found in one pass over the history,
+        the entries and links are read chunk by chunk."""
+        under_way = machine.undo
+        if under_way is None:
+            return
+        names: dict[int, list[tuple[int, int]]] = {}
+        async for stored in self._bus.load(subjects.history_prefix(self._filter_id)):
+            name = name_of(stored.key)
+            if name[0] > under_way.after and orjson.loads(stored.value).get("run") == under_way.run:
+                names.setdefault(name[0], []).append(name)
+        left = sorted(names)
+        while machine.undo is not None:
+            chunk, left = left[:UNDONE_AT_ONCE], left[UNDONE_AT_ONCE:]
+            machine.load(await self._links(chunk))
+            entries = await self._entries([name for contact in chunk for name in names[contact]])
+            machine.take_back(entries, now(), last=not left)
+            await self._carry_out(machine.finish(now()), now())
+
     # ---- carrying out
 
     async def _carry_out(self, step: Step, now: float) -> None:
@@ -240,7 +275,17 @@ class Actor:
             del self._recent[next(iter(self._recent))]
 
     def _puts(self, step: Step, now: float) -> tuple[list[Put], list[Put]]:
+        # The history first: where the commit ends half-way, what is not stored of links happens, and is told, again.
+        told = {(contact, number): entry for contact, number, entry in step.history}
         puts = [
+            Put(
+                subjects.history_key(self._filter_id, *name),
+                None if entry is None else kept(entry),
+                ttl_s=None if entry is None else self._history_ttl_s,
+            )
+            for name, entry in told.items()
+        ]
+        puts += [
             Put(f"{self._key}.link.{contact}", None if link is None else orjson.dumps(link_to_json(link)))
             for contact, link in step.links.items()
         ]
@@ -251,11 +296,6 @@ class Actor:
             )
             for source_id, arrival in step.arrivals.items()
         ]
-        token = subjects.token(self._filter_id)
-        puts += [
-            Put(f"history.{token}.{contact}.{name}", orjson.dumps({"at": now, **entry}), ttl_s=HISTORY_TTL_S)
-            for (contact, name), entry in _united(step.history).items()
-        ]
         last = [
             Put(subjects.request_key(self._filter_id, request), orjson.dumps({"at": now, "refused": refused}))
             for request, refused in step.requests.items()
@@ -263,16 +303,6 @@ class Actor:
         if step.record_changed and step.record is not None:
             last.append(Put(self._key, orjson.dumps(filter_to_json(step.record))))
         return puts, last
-
-
-def _united(history: Iterable[tuple[int, int, dict[str, object]]]) -> dict[tuple[int, str], dict[str, object]]:
-    """What lost a conflict is known when a write is decided, what was changed when it is answered: two keys, so that
-    the second does not replace the first."""
-    entries: dict[tuple[int, str], dict[str, object]] = {}
-    for contact, revision, entry in history:
-        name = f"{revision}.lost" if "lost" in entry else str(revision)
-        entries.setdefault((contact, name), {}).update(entry)
-    return entries
 
 
 def _message(item: Outgoing) -> Message:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 
 from contactsync.hashing import Hasher
-from contactsync.reconciler.actor import SERVICE, Actor
+from contactsync.reconciler import past
+from contactsync.reconciler.actor import HISTORY_DAYS, SERVICE, Actor
 from contactsync.reconciler.core.describe import arrival_status, contact_status, filter_status
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
 from contactsync.reconciler.core.link import arrival_from_json, link_from_json
@@ -23,6 +25,7 @@ from contactsync_contracts import subjects
 from contactsync_contracts.messages import NewContactDefaults
 
 NOT_FOUND = 404
+PAGE_MAX = 1000
 
 
 class Reconciler:
@@ -37,7 +40,9 @@ class Reconciler:
         now: Callable[[], float] = time.time,
         metrics: Metrics | None = None,
         policy: Policy | None = None,
+        history_days: int = HISTORY_DAYS,
     ) -> None:
+        self._history_days = history_days
         self._policy = policy or Policy()
         self._measures = Measures(metrics or Metrics())
         self._bus = bus
@@ -71,7 +76,14 @@ class Reconciler:
         actor = self._actors.get(key)
         if actor is None:
             actor = self._actors[key] = Actor(
-                self._bus, key, fence, self._hasher, self._defaults, self._measures.count, self._policy
+                self._bus,
+                key,
+                fence,
+                self._hasher,
+                self._defaults,
+                self._measures.count,
+                self._policy,
+                self._history_days,
             )
         again_at = await actor.handle(deliveries, self._now)
         self._mailboxes.wake(key, again_at)
@@ -98,6 +110,8 @@ class Reconciler:
             "contacts": self._contacts,
             "request": self._request,
             "preview": self._preview,
+            "history": self._history,
+            "export": self._export,
         }
         return [await self._bus.serve("reconciler", subjects.query(verb), answer) for verb, answer in verbs.items()]
 
@@ -117,12 +131,47 @@ class Reconciler:
         return orjson.dumps(await previewer.of(_asked(data), two_way=orjson.loads(data).get("two_way")))
 
     async def _request(self, _subject: str, data: bytes) -> bytes:
-        """{filter_id, request_id}: what came of a command: {done, refused}; not done while it still waits."""
+        """{filter_id, request_id}: what came of a command: {done, refused, undo}; not done while it still waits.
+        undo: of an undo, what was taken back and what was not."""
         asked = orjson.loads(data)
         key = subjects.request_key(str(asked.get("filter_id", "")), str(asked.get("request_id", "")))
         stored = await self._bus.get(key)
         refused = orjson.loads(stored.value).get("refused", "") if stored is not None else ""
-        return orjson.dumps({"done": stored is not None, "refused": refused})
+        answer: dict[str, Any] = {"done": stored is not None, "refused": refused}
+        if stored is not None and not refused:
+            undo = (await self._record(str(asked["filter_id"]))).undo
+            if undo is not None and undo.request_id == asked["request_id"]:
+                answer["undo"] = asdict(undo)
+        return orjson.dumps(answer)
+
+    async def _history(self, _subject: str, data: bytes) -> bytes:
+        """{filter_id, contact?, run?, before?, limit?}: entries of the history, the newest first, as many as one
+        answer holds; `next` is the `before` of the following ones, or null."""
+        asked = orjson.loads(data)
+        record = await self._record(str(asked.get("filter_id", "")))
+        limit = min(int(asked.get("limit") or PAGE_MAX), PAGE_MAX)
+        page = past.Page(limit, run=asked.get("run") or "", before=past.cursor(asked.get("before") or ""))
+        contact = f"{int(asked['contact'])}." if asked.get("contact") else ""
+        async for stored in self._bus.load(subjects.history_prefix(record.filter_id) + contact):
+            page.see(stored.key, stored.value)
+        return page.answer(record.filter_id)
+
+    async def _export(self, _subject: str, data: bytes) -> bytes:
+        """{filter_id}: the record and the numbers of all contacts with a link or a history; with {links: contacts}
+        or {history: contacts, after}: as many of theirs as one answer holds; with {arrivals: after}: people without a
+        contact. `next`: what to go on with."""
+        asked = orjson.loads(data)
+        record = await self._record(str(asked.get("filter_id", "")))
+        export = past.Export(self._bus, record.filter_id)
+        match asked:
+            case {"arrivals": after}:
+                return await export.arrivals(str(after))
+            case {"links": contacts}:
+                return await export.links([int(contact) for contact in contacts])
+            case {"history": contacts}:
+                return await export.history([int(contact) for contact in contacts], int(asked.get("after") or 0))
+            case _:
+                return await export.overview()
 
     async def _contacts(self, _subject: str, data: bytes) -> bytes:
         """{filter_id, state?, after?, limit?}: contacts by number, `limit` (at most 1,000) after the number `after`;

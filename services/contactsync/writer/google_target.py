@@ -9,7 +9,7 @@ requests are `google_updates.py` and `google_creates.py`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Protocol, assert_never, runtime_checkable
 
@@ -447,7 +447,9 @@ class GoogleTarget:
     async def _say(
         self, said: Sequence[tuple[Ask, SettledItem]], answered_at: float, changes: Changes, fence: Fence
     ) -> None:
-        await self._account.commit(fence, changes)
+        # What is held has no message any more that would come again: it is let go when its answer has been said.
+        held = [key for key in changes.drop if key in self._account.held]
+        await self._account.commit(fence, replace(changes, drop=()))
         by_filter: dict[str, list[SettledItem]] = {}
         for ask, item in said:
             by_filter.setdefault(ask.filter_id, []).append(item)
@@ -456,6 +458,8 @@ class GoogleTarget:
         for filter_id, items in by_filter.items():
             self._outbox.settled(filter_id, items, answered_at=answered_at, epoch=fence.epoch)
         await self._outbox.flush()
+        if held:
+            await self._account.commit(fence, Changes(drop=held))
 
     async def _disconnected(self, letters: Sequence[Letter], error: NotConnected) -> None:
         """Tell every filter that waits here, once, that a person has to reconnect."""

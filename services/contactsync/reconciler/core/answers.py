@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import copies, labelling, loops, rebuilding, runs, settle
+from contactsync.reconciler.core import copies, history, labelling, loops, rebuilding, runs, settle, undoing
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.observe import PLANFIX_SETTLE_S
 from contactsync.reconciler.core.plan import merge_rules
 from contactsync_contracts.messages import ContactHeldBack, Handover, Outcome, Settled, SettledItem
 
@@ -48,9 +49,13 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
             draft.put(followed)
             return
     after = settle.settled(link, item, rules, answered_at, draft.filter.label, now)
+    history.settled(draft, link, after, item)
+    after = undoing.answered(after, pending, item.outcome)
     if item.outcome is Outcome.DONE and not pending.renew:
+        if pending.side is Side.PLANFIX and item.planfix is None:
+            draft.wishes.planfix_contacts[link.contact] = answered_at + PLANFIX_SETTLE_S + 1.0
         _count(draft, link, item)
-        if after is not None and pending.op == "update" and pending.target:
+        if after is not None and pending.op == "update" and pending.target and link.undoing is None:
             after = loops.written(after, pending.target, now)
         if pending.op == "update" and pending.target:
             draft.carried_s.append((pending.side, max(0.0, now - pending.at)))
@@ -77,10 +82,6 @@ def _count(draft: Draft, link: Link, item: SettledItem) -> None:
     figure = "updated" if operation == "linked" else operation
     draft.record = runs.counted(draft.filter, **{figure: 1})
     draft.note(pending.side.value, operation, link.contact)
-    if pending.op in ("update", "adopt") and pending.target:
-        side = pending.side.value
-        change = {name: [_plain(pending.before.get(name)), _plain(value)] for name, value in pending.target.items()}
-        draft.remember(link.contact, pending.revision, {"side": side, "fields": change})
 
 
 def _arrival_settled(draft: Draft, item: SettledItem, answered_at: float, now: float) -> None:
@@ -94,7 +95,7 @@ def _arrival_settled(draft: Draft, item: SettledItem, answered_at: float, now: f
     draft.drop_arrival(arrival.source_id)
     draft.note("planfix", "created", result.contact)
     draft.record = runs.counted(draft.filter, created=1)
-    draft.put(replace(result, revision=draft.filter.revisions))
+    draft.put(history.created_in_planfix(draft, replace(result, revision=draft.filter.revisions)))
 
 
 def _handover(draft: Draft, handover: Handover) -> None:
@@ -105,10 +106,3 @@ def _handover(draft: Draft, handover: Handover) -> None:
     if handover.base_planfix is not None and handover.base_google is not None:
         link = replace(link, base_planfix=handover.base_planfix, base_google=handover.base_google)
     draft.put(link)
-
-
-def _plain(value: object) -> object:
-    """A field's value for the history: a text, or the spellings of its elements."""
-    if isinstance(value, tuple):
-        return [getattr(element, "value", element) for element in value]
-    return value

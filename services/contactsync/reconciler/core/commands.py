@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from contactsync.reconciler.core import freeze, guard, labelling, leaving, rebuilding, runs
+from contactsync.reconciler.core import freeze, guard, labelling, leaving, rebuilding, runs, undoing
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync_contracts.messages import (
@@ -90,6 +90,8 @@ def needs(draft: Draft, event: Command) -> set[int]:
     match event:
         case SyncRequest():
             return read_only(draft)
+        case Undo():
+            return undoing.needs(event)
         case _:
             return set()
 
@@ -118,7 +120,9 @@ def carry_out(draft: Draft, event: Command, now: float) -> None:
             rebuilding.rebuild(draft, event, now)
         case Approve():
             guard.approve(draft, event.request_id, event.hash)
-        case Decide() | Restore() | Undo():
+        case Undo():
+            undoing.undo(draft, event, now)
+        case Decide() | Restore():
             draft.refuse(event.request_id, "This release cannot do that yet.")
         case _:
             assert_never(event)

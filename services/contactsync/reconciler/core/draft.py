@@ -6,8 +6,9 @@ write facts here; `finishing.py` makes a `Step` of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core.arrived import Arrived
@@ -26,11 +27,19 @@ KNOWN_MAX = 100
 NOTHING = ("", "", 0.0)
 
 
+class Fate(NamedTuple):
+    """Whether a contact is kept from Google, and why: the history tells when it changes."""
+
+    dismissed: str
+    merged_into: int | None
+
+
 @dataclass(slots=True)
 class Draft:
     """`record` is None until the filter is enabled. What lasts comes first, then what belongs to this step:
-    links: those read or made in it (None: removed); loaded: what was under way on them when read; changed: contacts
-    by side and operation, for the feed."""
+    links: those read or made in it (None: removed); loaded: what was under way on them when read, fates: what had
+    become of them then; changed: contacts by side and operation, for the feed; history: contact, number of the entry,
+    entry (None: it is not so after all)."""
 
     record: FilterRecord | None
     hasher: Hasher
@@ -45,12 +54,15 @@ class Draft:
 
     links: dict[int, Link | None] = field(default_factory=dict)
     loaded: dict[int, tuple[str, str, float]] = field(default_factory=dict)
+    fates: dict[int, Fate] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
     touched_arrivals: set[str] = field(default_factory=set)
     dropped_arrivals: set[str] = field(default_factory=set)
     wishes: Wishes = field(default_factory=Wishes)
     events: list[Model] = field(default_factory=list)
-    history: list[tuple[int, int, dict[str, object]]] = field(default_factory=list)
+    history: list[tuple[int, int, dict[str, object] | None]] = field(default_factory=list)
+    entries: dict[tuple[int, int], Mapping[str, Any]] = field(default_factory=dict)
+    """Entries of the history that a command of this step is about, by contact and number."""
     requests: dict[str, str] = field(default_factory=dict)
     conflicts: list[Side] = field(default_factory=list)
     carried_s: list[tuple[Side, float]] = field(default_factory=list)
@@ -96,9 +108,12 @@ class Draft:
         self.requests[request_id] = reason
 
     def load(self, links: Iterable[Link]) -> None:
+        """What this step has changed already is newer than what was stored."""
         for link in links:
-            self.links[link.contact] = link
-            self.loaded[link.contact] = under_way(link)
+            if link.contact not in self.links:
+                self.links[link.contact] = link
+                self.loaded[link.contact] = under_way(link)
+                self.fates[link.contact] = fate_of(link)
 
     def put(self, link: Link) -> None:
         self.links[link.contact] = link
@@ -152,8 +167,12 @@ class Draft:
     def note(self, side: str, operation: str, contact: int) -> None:
         self.changed.setdefault((side, operation), []).append(contact)
 
-    def remember(self, contact: int, revision: int, entry: dict[str, object]) -> None:
-        self.history.append((contact, revision, entry))
+    def remember(self, contact: int, number: int, entry: dict[str, object] | None) -> None:
+        self.history.append((contact, number, None if entry is None else {"at": self.now, **entry}))
+
+
+def fate_of(link: Link) -> Fate:
+    return Fate(link.dismissed, link.merged_into)
 
 
 def under_way(link: Link) -> tuple[str, str, float]:

@@ -44,6 +44,21 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Undo:
+    """What the latest undo came to. run: the run that it takes back, contact after contact up to `after`; undone:
+    entries taken back; left: how many were not; why: of the first of those, in words without values."""
+
+    request_id: str
+    run: str = ""
+    at: float = 0.0
+    after: int = 0
+    finished: bool = True
+    undone: int = 0
+    left: int = 0
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FilterRecord:
     """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
     mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at:
@@ -58,7 +73,7 @@ class FilterRecord:
     creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
     resumed_at: when a human last said that it may go on; leaving: it is being disconnected; rebuild: the listing by
     which links are found again, rebuild_after: contacts with higher numbers are still to be renewed; relisted_at:
-    when the state was last found to be older than what had been done."""
+    when the state was last found to be older than what had been done; undo: the latest one."""
 
     filter_id: str
     name: str
@@ -109,6 +124,7 @@ class FilterRecord:
     rebuild: str = ""
     rebuild_after: int | None = None
     relisted_at: float = 0.0
+    undo: Undo | None = None
 
     @property
     def active(self) -> bool:
@@ -124,8 +140,8 @@ class FilterRecord:
     def unfinished(self) -> bool:
         """Something goes on without a message: whoever takes over has to look."""
         plans = any(plan.approved or not plan.hash for plan in self.plans)
-        left = self.leaving is not None
-        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans or left)
+        under_way = self.leaving is not None or (self.undo is not None and not self.undo.finished)
+        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans or under_way)
 
     @property
     def waiting_plans(self) -> tuple[Plan, ...]:
@@ -174,6 +190,9 @@ def filter_from_json(stored: dict[str, Any]) -> FilterRecord:
         left = {name: value for name, value in values["leaving"].items() if name in {f.name for f in fields(Leaving)}}
         left["waits"] = tuple(left.get("waits", ()))
         values["leaving"] = Leaving(**left)
+    if values.get("undo"):
+        undo = {name: value for name, value in values["undo"].items() if name in {f.name for f in fields(Undo)}}
+        values["undo"] = Undo(**{**undo, "why": tuple(undo.get("why", ()))})
     values["waiting"] = tuple(values.get("waiting", ()))
     return FilterRecord(**values)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, leaving, runs
+from contactsync.reconciler.core import commands, guard, history, leaving, runs
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
-from contactsync.reconciler.core.merge import Lost, Side
+from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.plan import Decision, decide
 from contactsync.reconciler.core.step import Begun, Step
 from contactsync_contracts.messages import ContactChanged, FilterStateChanged, Model
@@ -113,6 +113,7 @@ def _decide_all(draft: Draft, links: dict[int, Link | None], begun: list[Begun],
             links[contact] = None
             draft.index.drop(contact)
         else:
+            link = history.fate(draft, link)
             decided.append((link, decide(link, draft.rules, now)))
     arrivals = _decide_arrivals(draft, now)
     if guard.loops_found(draft, decided, arrivals, now):
@@ -140,14 +141,15 @@ def _keep(
         after = replace(link, frozen=held, approved="", due=False)
     elif after is not None and (after.frozen is not None or after.approved) and not (after.asked or after.due):
         after = replace(after, frozen=None, approved="")  # it begins, or is not wanted any more
-    if decision.lost and held is None:
-        _remember_lost(draft, link, decision.lost)
+    if held is None:
+        draft.conflicts += [Side.PLANFIX if item.side is Side.GOOGLE else Side.GOOGLE for item in decision.lost]
     if after is None:
         draft.keep_revision(link.revision)
         draft.amend(left_at=now)
         links[contact] = None
         draft.index.drop(contact)
         return
+    after = history.begun(draft, link, after, decision.lost)
     links[contact] = after
     draft.index.put(after)
     was, is_now = draft.loaded.get(contact, NOTHING), under_way(after)
@@ -258,9 +260,3 @@ def _changes(draft: Draft, now: float) -> list[Model]:
                 )
             )
     return changes
-
-
-def _remember_lost(draft: Draft, link: Link, lost: tuple[Lost, ...]) -> None:
-    draft.conflicts += [Side.PLANFIX if item.side is Side.GOOGLE else Side.GOOGLE for item in lost]
-    values = {item.field: [item.side.value, item.value] for item in lost}
-    draft.remember(link.contact, link.revision + 1, {"lost": values})

@@ -52,6 +52,8 @@ def _kind(draft: Draft, link: Link) -> Kind | None:
         return None
     if record.first_waits and pending.op != "remove":
         return "first"
+    if link.undoing is not None and link.undoing.tried and pending.side is Side.GOOGLE and pending.op != "remove":
+        return None  # the other half of an undo that was let through with its first one
     match pending.op:
         case "remove":
             return "remove"

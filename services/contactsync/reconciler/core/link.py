@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from contactsync.reconciler.core.breaker import Frozen
-from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.merge import Lost, Side
+from contactsync.reconciler.core.slots import Turns, turns_from_json, turns_to_json
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import Kept
 
@@ -22,7 +23,8 @@ Ask = Literal["", "match", "person", "label", "membership"]
 class Pending:
     """The mutation under way. `target`, `source` and `before` hold just the fields written: what was asked for,
     and both sides' values when it was decided (the bases advance from them, `merge.advance`). `etag`: the person's
-    then; one observed later must not excuse a write that was decided without it."""
+    then; one observed later must not excuse a write that was decided without it. cause, run, lost: for the history,
+    why it is done, in which run, and which values lose by it."""
 
     side: Side
     op: Literal["ensure", "update", "adopt", "remove"]
@@ -35,6 +37,22 @@ class Pending:
     etag: str = ""
     renew: bool = False
     """Nothing is written that is there: the writer reads the person, and its record of it is new."""
+    cause: str = ""
+    run: str = ""
+    lost: tuple[Lost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """What is to be taken back. planfix, google: the turns of each side, played backwards as far as the side still
+    stands as they left it; tried: Planfix was told; unlink: why the person is let go then, and not linked again."""
+
+    cause: str
+    run: str
+    planfix: Turns = field(default_factory=dict)
+    google: Turns = field(default_factory=dict)
+    tried: bool = False
+    unlink: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +73,8 @@ class Link:
     has not been carried over yet; planfix_wrote: when our last write there was answered. merges: this filter
     merges the contact's fields (else it only asks for its label). asked: a look under way. adopt: found by match, not
     by stamp. stamp_on: another person that carries this contact's stamp, too. renew: the writer is to read the person
-    again (`rebuilding.py`). due: facts changed while the filter was not active."""
+    again (`rebuilding.py`). due: facts changed while the filter was not active;
+    cause: why a person wanted the next write, for the history (else the facts say it)."""
 
     contact: int
     is_company: bool = False
@@ -96,6 +115,8 @@ class Link:
     dismissed: str = ""
     merged_into: int | None = None
     hold: Hold | None = None
+    cause: str = ""
+    undoing: Undoing | None = None
     limits: dict[str, str] = field(default_factory=dict)
     """Field or `field:element` -> why one side cannot hold it."""
     frozen: Frozen | None = None
@@ -174,6 +195,8 @@ def link_to_json(link: Link) -> dict[str, Any]:
             stored[name] = _SAME if same else contact_to_json(value)
         elif isinstance(value, Pending):
             stored[name] = _pending_to_json(value)
+        elif isinstance(value, Undoing):
+            stored[name] = _undoing_to_json(value)
         elif isinstance(value, Hold):
             stored[name] = [value.state, value.reason, list(value.candidates)]
         elif isinstance(value, Frozen):
@@ -197,6 +220,8 @@ def link_from_json(stored: dict[str, Any]) -> Link:
             values[name] = contact_from_json(value)
     if "pending" in values:
         values["pending"] = _pending_from_json(values["pending"])
+    if values.get("undoing"):
+        values["undoing"] = _undoing_from_json(values["undoing"])
     if "hold" in values:
         state, reason, candidates = values["hold"]
         values["hold"] = Hold(state, reason, tuple(candidates))
@@ -210,7 +235,10 @@ def link_from_json(stored: dict[str, Any]) -> Link:
 
 
 def _pending_to_json(pending: Pending) -> dict[str, Any]:
-    return {
+    why: dict[str, Any] = {"cause": pending.cause, "run": pending.run}
+    if pending.lost:
+        why["lost"] = [[lost.field, lost.side.value, lost.value] for lost in pending.lost]
+    return why | {
         "side": pending.side.value,
         "op": pending.op,
         "id": pending.mutation_id,
@@ -236,6 +264,31 @@ def _pending_from_json(stored: dict[str, Any]) -> Pending:
         at=stored["at"],
         etag=stored.get("etag", ""),
         renew=stored.get("renew", False),
+        cause=stored.get("cause", ""),
+        run=stored.get("run", ""),
+        lost=tuple(Lost(name, Side(side), value) for name, side, value in stored.get("lost", ())),
+    )
+
+
+def _undoing_to_json(undoing: Undoing) -> dict[str, Any]:
+    return {
+        "cause": undoing.cause,
+        "run": undoing.run,
+        "planfix": turns_to_json(undoing.planfix),
+        "google": turns_to_json(undoing.google),
+        "tried": undoing.tried,
+        "unlink": undoing.unlink,
+    }
+
+
+def _undoing_from_json(stored: dict[str, Any]) -> Undoing:
+    return Undoing(
+        cause=stored["cause"],
+        run=stored["run"],
+        planfix=turns_from_json(stored["planfix"]),
+        google=turns_from_json(stored["google"]),
+        tried=stored["tried"],
+        unlink=stored["unlink"],
     )
 
 

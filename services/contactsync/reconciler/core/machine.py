@@ -26,12 +26,14 @@ from contactsync.reconciler.core import (
     runs,
     seen_google,
     seen_planfix,
+    undoing,
 )
 from contactsync.reconciler.core.arrived import Arrived
 from contactsync.reconciler.core.breaker import SEAL_AFTER_S
 from contactsync.reconciler.core.commands import Command
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.filter import FilterRecord
+from contactsync.reconciler.core.filter import Undo as UndoProgress
 from contactsync.reconciler.core.index import Index
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.policy import Policy
@@ -51,6 +53,7 @@ from contactsync_contracts.messages import (
     PlanfixMatched,
     PlanfixObserved,
     Settled,
+    Undo,
 )
 
 Event = (
@@ -183,6 +186,23 @@ class Machine:
 
     def load(self, links: Iterable[Link]) -> None:
         self._draft.load(links)
+
+    def recalls(self, event: Event) -> tuple[int, int] | None:
+        """The entry of the history that `handle` will look at."""
+        return undoing.wants(event) if isinstance(event, Undo) else None
+
+    def recall(self, entries: undoing.Entries) -> None:
+        self._draft.entries.update(entries)
+
+    @property
+    def undo(self) -> UndoProgress | None:
+        """The run that is being taken back: its entries are wanted, contacts in order (`take_back`)."""
+        record = self._draft.record
+        return record.undo if record is not None and record.undo is not None and not record.undo.finished else None
+
+    def take_back(self, entries: undoing.Entries, now: float, *, last: bool) -> None:
+        self._draft.now = now
+        undoing.take_back_run(self._draft, entries, last=last)
 
     def overdue(self, now: float) -> set[int]:
         """Contacts whose look was never answered: `touch` them after loading, and the look is repeated."""

@@ -10,7 +10,7 @@ then. A change is a value that is not its own side's base.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -108,13 +108,13 @@ def merge(
         if name not in google:
             continue
         other = google[name]
-        if value == other and bases_p.get(name) == value and bases_g.get(name) == other:
+        if bases_p.get(name) == value and bases_g.get(name) == other:
             continue
         has_base = name in bases_p and name in bases_g
-        if isinstance(value, tuple) or isinstance(other, tuple):
+        if isinstance(value, tuple):
             _merge_elements(draft, name, value, other, has_base, bases_p, bases_g, rules, refused or {})
         else:
-            _merge_scalar(draft, name, value, other, has_base, bases_p, bases_g, rules)
+            _merge_scalar(draft, name, value, str(other), has_base, bases_p, bases_g, rules)
     return Merge(draft.to_google, draft.to_planfix, draft.base_planfix, draft.base_google, tuple(draft.lost))
 
 
@@ -175,7 +175,7 @@ def edited(now: Contact, base: Contact) -> bool:
 
 
 def _differs(now: Value, base: Value) -> bool:
-    if isinstance(now, str) or isinstance(base, str):
+    if isinstance(now, str):
         return now != base
     ours, theirs = _by_key(now), _by_key(base)
     return any(_changed(ours.get(key), theirs.get(key)) for key in {*ours, *theirs})
@@ -347,22 +347,19 @@ def _advance_elements(
     bases_p: Contact, bases_g: Contact, name: str, source: Value, write: Write, answer: Value, rules: Rules
 ) -> None:
     to_google = write.side is Side.GOOGLE
-    before = write.before.get(name, ())
+    before = write.before[name]
     p, g = (source, before) if to_google else (before, source)
-    has_base = name in bases_p and name in bases_g
-    answers, sources = _by_key(answer), _by_key(source)
-    base_p, base_g = (_by_key(bases_p[name]), _by_key(bases_g[name])) if has_base else ({}, {})
+    p_now, g_now = (source, answer) if to_google else (answer, source)
+    base_p, base_g = bases_p.get(name), bases_g.get(name)
+    has_base = base_p is not None and base_g is not None
     other_way = Verdict.TO_PLANFIX if to_google else Verdict.TO_GOOGLE
-    waiting: set[str] = set()
-    for key, verdict, *_ in _verdicts(p, g, bases_p.get(name), bases_g.get(name), has_base, rules):
-        if verdict is other_way:
-            waiting.add(key)
-            continue
-        p_el, g_el = (sources.get(key), answers.get(key)) if to_google else (answers.get(key), sources.get(key))
-        _set(base_p, key, p_el)
-        _set(base_g, key, g_el)
-    # What the server made of a number may have another key than what was sent: that is its own form of it.
-    for key, element in answers.items():
-        if key not in waiting and key not in (base_g if to_google else base_p):
-            _set(base_g if to_google else base_p, key, element)
-    bases_p[name], bases_g[name] = tuple(base_p.values()), tuple(base_g.values())
+    verdicts = _verdicts(p, g, base_p, base_g, has_base, rules)
+    waiting = {key for key, verdict, *_ in verdicts if verdict is other_way}
+    bases_p[name] = _carried(base_p if has_base else None, p_now, waiting)
+    bases_g[name] = _carried(base_g if has_base else None, g_now, waiting)
+
+
+def _carried(base: Value | None, now: Value, waiting: Set[str]) -> Value:
+    """What the server made of a number may have another key than what was sent: that is its own form of it."""
+    left = {key: element for key, element in _by_key(base).items() if key in waiting}
+    return tuple((left | {key: element for key, element in _by_key(now).items() if key not in waiting}).values())

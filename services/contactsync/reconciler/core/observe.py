@@ -65,7 +65,7 @@ def planfix_now(link: Link, content: Contact | None, hash_: int, at: float) -> L
 
 
 def google_seen(
-    link: Link, person: GooglePerson, hash_: int, seen_at: float, label: str, *, by_name: bool = True
+    link: Link, person: GooglePerson, hash_: int, seen_at: float, label: str, *, by_name: bool
 ) -> Link | Doubt:
     """`label`: the resource name of the filter's label. A missing label is only noted (`labelled`); what it means is
     decided after the label itself was looked at. Only a read by name (`by_name`) that began after it was asked for is
@@ -127,20 +127,25 @@ def _limits(link: Link, person: GooglePerson) -> dict[str, str]:
     kept = {
         name: reason
         for name, reason in link.limits.items()
-        if (_stands(name, person.fields) if _of_element(name) else name in person.fields)
+        if (_stands(name, person.fields) if element_of(name) else name in person.fields)
     }
     return {**kept, **person.limits}
 
 
-def _of_element(name: str) -> bool:
-    return name.partition(":")[0] in ELEMENT_FIELDS and ":" in name
-
-
 def _stands(name: str, fields: Contact) -> bool:
-    """Whether the element that this reason is about is there."""
+    about = element_of(name)
+    return about is not None and shows(fields, *about)
+
+
+def element_of(name: str) -> tuple[str, str] | None:
+    """Field and key of the element that a reason (`Link.limits`) is about."""
     field, _, key = name.partition(":")
-    value = fields.get(field)
-    return isinstance(value, tuple) and any(element.key == key for element in value)
+    return (field, key) if key and field in ELEMENT_FIELDS else None
+
+
+def shows(contact: Contact, field: str, key: str) -> bool:
+    value = contact.get(field, ())
+    return any(element.key == key for element in value if not isinstance(element, str))
 
 
 def _after_change(hold: Hold | None) -> Hold | None:

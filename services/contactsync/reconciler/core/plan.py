@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from contactsync.reconciler.core.link import Ask, Link, Pending
+from contactsync.reconciler.core import slots
+from contactsync.reconciler.core.link import Ask, Link, Pending, Undoing
 from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge
+from contactsync.reconciler.core.slots import Turns
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Kept
 
@@ -41,7 +43,7 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if rules.leaving:
         return _take_away(link, rules, now)
     if not rules.active:
-        return Decision(link if link.due else replace(link, due=True))
+        return Decision(replace(link, due=True))
     if link.due:
         link = replace(link, due=False)
     if link.open:
@@ -61,6 +63,11 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
         return Decision(_ask(link, "person", now))
     if link.renew and link.labelled and link.stamped:
         return Decision(_renew(link, rules, now))
+    if link.undoing is not None:
+        undone = _take_back(link, link.undoing, rules, now)
+        if undone is not None:
+            return undone
+        link = link if link.merges else replace(link, undoing=None)
     if not link.merges:
         # Another filter of the account merges the fields; this one only asks for its label. A person that the link
         # moved to may be another contact's, which the writer knows.
@@ -81,11 +88,16 @@ def _take_away(link: Link, rules: FilterRules, now: float) -> Decision:
 
 
 def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
-    """The contact left the filter (confirmed by id): the label comes off; an edit made in Google goes first."""
+    """The contact left the filter (confirmed by id): the label comes off."""
     if link.resource is None or (link.own is None and not link.labelled):
         return Decision(None)
     if link.leaving and link.hold is not None:
         return Decision(link)  # its removal was refused; a change or a person may try again
+    return _let_go(link, rules, now)
+
+
+def _let_go(link: Link, rules: FilterRules, now: float) -> Decision:
+    """The person is let go; an edit made in Google goes to Planfix first."""
     link = replace(link, hold=None)
     lost: tuple[Lost, ...] = ()
     if link.merges and link.base_google:
@@ -123,18 +135,61 @@ def _renew(link: Link, rules: FilterRules, now: float) -> Link:
     return replace(begun, pending=replace(begun.pending, renew=True, etag=""))
 
 
+def _take_back(link: Link, undoing: Undoing, rules: FilterRules, now: float) -> Decision | None:
+    """Planfix gets its values back first, as if a human had edited them there; then `_reconcile` gives Google its
+    own (`_with_undo`), and whoever is not to stay linked is let go."""
+    names = slots.turned_back(link.planfix or {}, undoing.planfix)
+    if names and not undoing.tried and link.merges and rules.two_way and not link.read_only:
+        tried = replace(link, undoing=replace(undoing, tried=True))
+        before = _of(link.planfix or {}, names)
+        return Decision(_begin(tried, rules, now, Side.PLANFIX, "update", names, {}, before))
+    if undoing.unlink and not slots.turned_back(link.google or {}, _turns_of_google(link, undoing)):
+        return _let_go(link, rules, now)
+    return None
+
+
+def _turns_of_google(link: Link, undoing: Undoing) -> Turns:
+    """Only where Planfix has its value back: what it refused stays on both sides."""
+    planfix = link.planfix or {}
+    return {
+        slot: turn
+        for slot, turn in undoing.google.items()
+        if (there := undoing.planfix.get(slot)) is None or slots.stands(planfix, slot, there.before)
+    }
+
+
+def _with_undo(link: Link, undoing: Undoing, merged: Merge) -> Merge:
+    """Google's own values from before, which may be others than Planfix's: what a side cannot hold, for example."""
+    planfix, google = link.planfix or {}, link.google or {}
+    to_google, base_planfix, base_google = dict(merged.to_google), dict(merged.base_planfix), dict(merged.base_google)
+    for slot, turn in _turns_of_google(link, undoing).items():
+        name = slots.field_of(slot)
+        stands = any(slots.stands(google, slot, value) for value in (turn.before, turn.after))
+        if not stands or name in merged.to_planfix or name not in planfix:
+            continue  # edited since
+        wanted = slots.with_value(to_google.get(name, google[name]), slot, turn.before)
+        if wanted != google[name]:
+            to_google[name] = wanted
+        elif to_google.pop(name, None) is not None:
+            base_planfix[name], base_google[name] = planfix[name], google[name]
+    return replace(merged, to_google=to_google, base_planfix=base_planfix, base_google=base_google)
+
+
 def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:
     merged = _merge(link, rules)
+    if link.undoing is not None:
+        merged = _with_undo(link, link.undoing, merged)
     if merged.to_planfix:
         return _to_planfix(link, rules, now, merged)
     bases: dict[str, Any] = {"base_planfix": merged.base_planfix, "base_google": merged.base_google}
     if not merged.to_google and link.labelled and link.stamped:
-        rested = merged.base_planfix == link.base_planfix and merged.base_google == link.base_google
-        return Decision(link if rested else replace(link, **bases))
+        if link.undoing is not None and link.undoing.unlink:
+            return _let_go(link, rules, now)
+        return Decision(replace(link, undoing=None, **bases))
     planfix, google = link.planfix or {}, link.google or {}
     op = "update" if link.stamped or link.own is Kept.OURS else "adopt"
     names = merged.to_google
-    begun = _begin(link, rules, now, Side.GOOGLE, op, names, _part(planfix, names), _part(google, names), **bases)
+    begun = _begin(link, rules, now, Side.GOOGLE, op, names, _of(planfix, names), _of(google, names), **bases)
     return Decision(begun, merged.lost)
 
 
@@ -148,8 +203,8 @@ def _to_planfix(link: Link, rules: FilterRules, now: float, merged: Merge) -> De
         Side.PLANFIX,
         "update",
         names,
-        _part(google, names),
-        _part(planfix, names),
+        _of(google, names),
+        _of(planfix, names),
     )
     lost = tuple(item for item in merged.lost if item.side is Side.PLANFIX)
     return Decision(begun, lost)
@@ -185,7 +240,7 @@ def _winner(link: Link, policy: str) -> Side:
     return Side.PLANFIX
 
 
-def _part(contact: Contact, names: Contact) -> Contact:
+def _of(contact: Contact, names: Contact) -> Contact:
     return {name: contact[name] for name in names if name in contact}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core.link import Hold, Link, Pending
 from contactsync.reconciler.core.merge import Rules, Side, Write, advance
-from contactsync.reconciler.core.observe import google_now, planfix_now
+from contactsync.reconciler.core.observe import element_of, google_now, planfix_now, shows
 from contactsync_contracts.contact import ELEMENT_FIELDS, NAME_FIELDS, Contact
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
 
@@ -34,17 +34,16 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
         case Outcome.DONE if pending.op == "remove":
             return _removed(link, item)
         case Outcome.DONE:
-            return _done(link, pending, item, rules, answered_at, label, now)
+            return _done(link, pending, item, rules, answered_at, now)
         case Outcome.LABELLED:
-            done = _take_person(
-                replace(link, pending=None, merges=False, own=item.kept or link.own, adopt=False), item.person, label
-            )
+            asks = replace(link, pending=None, merges=False, own=item.kept or link.own, adopt=False)
+            done = _take_person(asks, item.person)
             if done.resource is None:
                 return replace(done, asked="match", asked_at=now, matched=False)
             return replace(done, labelled=True, stamped=True)
         case Outcome.STALE:
             free = replace(link, pending=None, leaving=False)
-            seen = _take_planfix(_take_person(free, item.person, label), item.planfix, answered_at)
+            seen = _take_planfix(_see_person(free, item.person, label), item.planfix, answered_at)
             if item.latest:
                 seen = _recognised(seen, item)
             # An answer that shows nothing new would be merged into the same write again.
@@ -80,7 +79,7 @@ def _thrown_away(known: Link, link: Link, item: SettledItem, label: str) -> Link
         return None
     if item.person is None:
         return replace(free, labelled=False, dismissed=DELETED)
-    return replace(_take_person(free, item.person, label), labelled=False, dismissed=UNLABELLED)
+    return replace(_take_person(free, item.person), labelled=False, dismissed=UNLABELLED)
 
 
 def person_gone(link: Link) -> Link | None:
@@ -109,6 +108,28 @@ def _removed(link: Link, item: SettledItem) -> Link | None:
     """The label came off. A contact that came back in the meantime is linked again, from the start."""
     if not link.member and not link.kept:
         return None
+    if link.undoing is not None and link.undoing.unlink:
+        return let_go(_take_person(link, item.person), link.undoing.unlink)
+    return afresh(link)
+
+
+def let_go(link: Link, reason: str) -> Link:
+    """Dismissed; what is known of the person stays, so that older sights of it are told from newer ones."""
+    return replace(
+        link,
+        pending=None,
+        asked="",
+        labelled=False,
+        stamped=False,
+        leaving=False,
+        hold=None,
+        undoing=None,
+        dismissed=reason,
+    )
+
+
+def afresh(link: Link) -> Link:
+    """As if the contact had just come into the list; its partner is looked for by stamp and match."""
     return Link(
         contact=link.contact,
         is_company=link.is_company,
@@ -124,22 +145,22 @@ def _removed(link: Link, item: SettledItem) -> Link | None:
     )
 
 
-def _done(
-    link: Link, pending: Pending, item: SettledItem, rules: Rules, answered_at: float, label: str, now: float
-) -> Link:
+def _done(link: Link, pending: Pending, item: SettledItem, rules: Rules, answered_at: float, now: float) -> Link:
     if pending.op == "ensure":
-        return _created(link, item, label, now)
+        return _created(link, item, now)
     if pending.side is Side.GOOGLE:
-        answer = item.person.fields if item.person is not None else {**(link.google or {}), **pending.target}
-        after = _take_person(replace(link, pending=None), item.person, label)
+        answer = item.person.fields if item.person is not None else _remembered(link.google, pending)
+        after = _take_person(replace(link, pending=None), item.person)
         overtaken = item.person is not None and item.person.updated_at < link.google_at
         if item.person is None and pending.target:
             after = _assume_google(after, answer, now)
         labelled = link.labelled if overtaken else True
         after = replace(after, labelled=labelled, stamped=True, own=link.own or _kept(pending), adopt=False)
     else:
-        answer = item.planfix.fields if item.planfix is not None else {**(link.planfix or {}), **pending.target}
+        answer = item.planfix.fields if item.planfix is not None else _remembered(link.planfix, pending)
         after = _take_planfix(replace(link, pending=None), item.planfix, answered_at)
+        if item.planfix is None:
+            after = planfix_now(after, answer, content_hash(answer), link.planfix_at)
         after = replace(after, planfix_wrote=answered_at)
     write = Write(pending.side, pending.source, pending.before, answer)
     base_planfix, base_google = advance(link.base_planfix, link.base_google, write, rules)
@@ -147,7 +168,7 @@ def _done(
     return _note_refused(after, pending, item, answer)
 
 
-def _created(link: Link, item: SettledItem, label: str, now: float) -> Link:
+def _created(link: Link, item: SettledItem, now: float) -> Link:
     """`base_planfix` already holds what was sent (`plan._create`)."""
     person = item.person
     if person is None:
@@ -155,7 +176,7 @@ def _created(link: Link, item: SettledItem, label: str, now: float) -> Link:
         return replace(link, pending=None, asked="match", asked_at=now, matched=False)
     sent = link.base_planfix or {}
     return replace(
-        _take_person(link, person, label),
+        _take_person(link, person),
         pending=None,
         own=item.kept or Kept.OURS,
         labelled=True,
@@ -169,16 +190,28 @@ def _kept(pending: Pending) -> Kept | None:
     return Kept.ADOPTED if pending.op == "adopt" else None
 
 
-def _take_person(link: Link, person: GooglePerson | None, label: str) -> Link:
+def _take_person(link: Link, person: GooglePerson | None) -> Link:
     """The answer is what the person is; nothing if something newer has been seen since."""
     if person is None or (link.google is not None and person.updated_at < link.google_at):
         return link
     after = google_now(link, person, content_hash(person.fields), person.updated_at)
-    return replace(after, labelled=label in person.labels, limits={**link.limits, **person.limits})
+    return replace(after, limits={**link.limits, **person.limits})
+
+
+def _see_person(link: Link, person: GooglePerson | None, label: str) -> Link:
+    """What the person was instead, with or without the label."""
+    after = _take_person(link, person)
+    return after if person is None or after is link else replace(after, labelled=label in person.labels)
+
+
+def _remembered(now: Contact | None, pending: Pending) -> Contact:
+    """Answered from the writer's memory, without content: what was seen since it was written, else as asked for. The
+    side is looked at to be sure."""
+    seen = now or {}
+    return seen | {n: v for n, v in pending.target.items() if seen.get(n) == pending.before.get(n)}
 
 
 def _assume_google(link: Link, content: Contact, now: float) -> Link:
-    """Answered from the writer's memory, without content: taken as asked for, and looked at to be sure."""
     return replace(link, google=content, google_hash=content_hash(content), asked="person", asked_at=now)
 
 
@@ -209,15 +242,12 @@ def _note_refused(link: Link, pending: Pending, item: SettledItem, answer: Conta
 def _stays(known: str, link: Link, pending: Pending) -> bool:
     """Whether a reason outlives a write: it is about another field, or about an element that Google alone still has
     after a write to Google."""
-    name, _, key = known.partition(":") if known.partition(":")[0] in ELEMENT_FIELDS else (known, "", "")
-    if name not in pending.target:
+    about = element_of(known)
+    if (about[0] if about is not None else known) not in pending.target:
         return True
-    return pending.side is Side.GOOGLE and _has(link.google, name, key) and not _has(link.planfix, name, key)
-
-
-def _has(contact: Contact | None, name: str, key: str) -> bool:
-    value = (contact or {}).get(name, ())
-    return any(element.key == key for element in value if not isinstance(element, str))
+    if about is None or pending.side is Side.PLANFIX:
+        return False
+    return shows(link.google or {}, *about) and not shows(link.planfix or {}, *about)
 
 
 def is_gone(link: Link) -> bool:

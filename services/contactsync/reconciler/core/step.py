@@ -66,7 +66,7 @@ class Begun:
 @dataclass(slots=True)
 class Step:
     """The outcome of `finish`. links/arrivals: what to store (None: remove). begun: what to publish then.
-    history: contact, revision, what to remember."""
+    history: contact, number, what to remember (None: no more)."""
 
     record: FilterRecord | None
     record_changed: bool
@@ -76,7 +76,7 @@ class Step:
     begun_arrivals: list[Arrival]
     wishes: Wishes
     events: list[Model]
-    history: list[tuple[int, int, dict[str, object]]]
+    history: list[tuple[int, int, dict[str, object] | None]]
     requests: dict[str, str]
     """Requests answered in this step, each with why it was refused (empty: it was not)."""
     conflicts: list[Side] = field(default_factory=list)
