@@ -15,6 +15,7 @@ import orjson
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core import leaving
 from contactsync.reconciler.core.commands import Command
+from contactsync.reconciler.core.decided import decided_from_json, decided_to_json
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json, filter_to_json
 from contactsync.reconciler.core.link import (
     Arrival,
@@ -133,14 +134,16 @@ class World:
 
     def load(self) -> Machine:
         raw = self.stored.get("record")
-        links, arrivals = [], []
+        links, arrivals, decided = [], [], []
         for key, value in self.stored.items():
             if key.startswith("link."):
                 links.append(link_from_json(orjson.loads(value)))
             elif key.startswith("arrival."):
                 arrivals.append(arrival_from_json(orjson.loads(value)))
+            elif key.startswith("decided."):
+                decided.append(decided_from_json(orjson.loads(value)))
         record = filter_from_json(orjson.loads(raw)) if raw else None
-        return Machine(record, links, arrivals, HASHER, self.policy)
+        return Machine(record, links, arrivals, HASHER, self.policy, decided)
 
     def link(self, contact: int) -> Link | None:
         raw = self.stored.get(f"link.{contact}")
@@ -188,6 +191,8 @@ class World:
             self._store(f"link.{contact}", None if link is None else link_to_json(link))
         for source_id, arrival in step.arrivals.items():
             self._store(f"arrival.{source_id}", None if arrival is None else arrival_to_json(arrival))
+        for contact, one in step.decided.items():
+            self._store(f"decided.{contact}", None if one is None else decided_to_json(one))
         if step.record_changed and step.record is not None:
             self._store("record", filter_to_json(step.record))
 
@@ -481,7 +486,7 @@ class World:
                 found = tuple(
                     PlanfixContact(contact=number, fields=fields)
                     for number, fields in self.planfix.items()
-                    if asked & {*keys(fields, "emails"), *keys(fields, "phones")}
+                    if asked & {*keys(fields, "emails"), *keys(fields, "phones")} or number in query.contacts
                 )
                 answers.append(ArrivalMatches(arrival=query.arrival, contacts=found))
             yield PlanfixMatched(filter_id=FILTER, seen_at=self.now, answers=tuple(answers))

@@ -54,6 +54,7 @@ class FakeGoogle:
     born: dict[str, float] = field(default_factory=dict)
     labels: dict[str, Label] = field(default_factory=dict)
     list_lag_s: float = 8.0
+    labels_hidden: bool = False
     room: int = 25_000
     refuse: Callable[[Json], bool] = lambda body: False
     faults: dict[str, list[tuple[str, Exception]]] = field(default_factory=dict)
@@ -136,6 +137,8 @@ class FakeGoogle:
 
     async def list_labels(self, *, cls: Class) -> list[Label]:
         self._leave(self._enter("list_labels", 1))
+        if self.labels_hidden:
+            return []
         return [self._label(one) for one in self.labels if self.born[one] <= self.clock() - self.list_lag_s]
 
     async def get_label(self, resource: str, *, cls: Class) -> Label | None:

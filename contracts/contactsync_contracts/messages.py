@@ -212,11 +212,13 @@ class LookGoogle(Model):
 
 
 class PersonQuery(Model):
-    """A person in Google that may already be a Planfix contact: its addresses in clear, read as its owner."""
+    """A person in Google that may already be a Planfix contact: its addresses in clear, read as its owner.
+    ``contacts``: contacts that a human says it is; they are answered, too, if the owner sees them."""
 
     arrival: str
     emails: tuple[str, ...] = ()
     phones: tuple[str, ...] = ()
+    contacts: tuple[int, ...] = ()
 
 
 class LookPlanfix(Model):

@@ -67,6 +67,11 @@ def arrival_key(filter_id: str, source_id: str) -> str:
     return f"state.filter.{token(filter_id)}.arrival.{token(source_id)}"
 
 
+def decided_key(filter_id: str, contact: int) -> str:
+    """What humans decided about a possible duplicate; it outlives the contact's link."""
+    return f"{filter_key(filter_id)}.decided.{contact}"
+
+
 def request_key(filter_id: str, request_id: str) -> str:
     return f"state.filter.{token(filter_id)}.request.{token(request_id)}"
 

@@ -81,6 +81,7 @@ def contacts(filter_id: str, state: str | None, json_: bool) -> None:
     """The contacts of a filter, and why one is not in sync."""
     from contactsync_contracts.messages import ContactState
 
+    state = None if state is None else state.replace("-", "_")
     if state is not None and state not in set(ContactState):
         raise click.BadParameter(f"one of {', '.join(ContactState)}", param_hint="--state")
 
@@ -93,11 +94,7 @@ def contacts(filter_id: str, state: str | None, json_: bool) -> None:
         print_json(found)
         return
     # A contact in sync may have values that one side cannot hold: why they differ is said, too.
-    rows = [
-        (str(one["contact"] or "new"), one["state"], one.get("reason") or "; ".join(one.get("notes") or ()))
-        for one in found
-    ]
-    show(("contact", "state", "reason"), rows)
+    show(("contact", "state", "reason"), [_contact_row(one) for one in found])
 
 
 @cli.command()
@@ -197,6 +194,14 @@ def _status_row(one: dict[str, Any]) -> tuple[str, ...]:
         *(str(counts[name]) for name in ("in_sync", "pending", "held_back", "dismissed")),
         _last(one["last_sync"]),
     )
+
+
+def _contact_row(one: dict[str, Any]) -> tuple[str, str, str]:
+    """A person under the label that has no contact yet goes by its resource name."""
+    reason = one.get("reason") or "; ".join(one.get("notes") or ())
+    if one.get("candidates"):
+        reason += f" Candidates: {', '.join(map(str, one['candidates']))}"
+    return str(one["contact"] or one["person"]), one["state"], reason
 
 
 def _last(run: dict[str, Any] | None) -> str:

@@ -121,3 +121,55 @@ async def test_contacts_of_a_filter_without_a_label_are_refused() -> None:
     await world.run()
     assert world.item("1-7-1").outcome is Outcome.REFUSED
     assert world.google.people == {}
+
+
+@pytest.mark.parametrize("op", ["ensure", "rename"])
+async def test_a_label_that_the_list_hides_for_a_while_is_asked_for_by_name_and_kept(op: str) -> None:
+    """The list of labels came back empty, a create said that the name is taken (D2)."""
+    world = await started()
+    world.put(label("1", "Clients"))
+    world.put(mutate(ensure(7)))
+    await world.run()
+    before = dict(world.google.labels)
+    world.google.labels_hidden = True
+    world.put(label("1", "Clients", 2, op))
+    await world.run()
+    assert dict(world.google.labels).keys() == before.keys()
+    assert settled(world, "label-1-2").label == next(iter(before))
+    assert set(before) <= set(world.google.named(7)[0].labels)
+
+
+async def test_a_name_that_a_hidden_label_holds_is_waited_for_and_the_stamped_label_found() -> None:
+    """Our record was lost, and the list shows no label at all."""
+    world = await started()
+    world.google.labels["contactGroups/old"] = Label("contactGroups/old", "Clients", "e", 0, "1")
+    world.google.born["contactGroups/old"] = 0.0
+    world.google.labels_hidden = True
+    world.put(label("1", "Clients"))
+    assert not await world.turn()
+    world.google.labels_hidden = False
+    await world.run()
+    assert set(world.google.labels) == {"contactGroups/old"}
+    assert settled(world, "label-1-1").label == "contactGroups/old"
+
+
+async def test_a_name_that_stays_taken_by_nobody_seen_gets_a_suffix_in_the_end() -> None:
+    world = await started()
+    world.google.labels["contactGroups/h"] = Label("contactGroups/h", "Clients", "e", 3, None)
+    world.google.born["contactGroups/h"] = 0.0
+    world.google.labels_hidden = True
+    world.put(label("1", "Clients"))
+    await world.run()
+    assert names(world) == {"Clients", "Clients (Planfix)"}
+    assert world.google.labels["contactGroups/h"].stamp is None
+
+
+async def test_a_renamed_filter_whose_new_name_is_taken_gets_a_suffix_and_touches_nobodys_label() -> None:
+    world = await started()
+    humans_label(world, "Customers", 2)
+    world.put(label("1", "Clients"))
+    await world.run()
+    world.put(label("1", "Customers", 2, "rename"))
+    await world.run()
+    assert names(world) == {"Customers", "Customers (Planfix)"}
+    assert world.google.labels["contactGroups/h"].stamp is None

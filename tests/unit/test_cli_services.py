@@ -90,11 +90,16 @@ def end(process: subprocess.Popen[bytes]) -> int:
 
 def without_pace(lines: str) -> None:
     """Let the simulated Planfix take any number of requests a second."""
+    by_hand(lines, "planfix", "set_options", requests_per_second=0)
+
+
+def by_hand(lines: str, side: str, method: str, **arguments: object) -> object:
+    """What people do at the vendors' own pages; `lines`: what the simulators said when they started."""
     found = re.search(r"CONTACTSYNC_GOOGLE_PEOPLE_URL=(\S+)", lines)
     assert found is not None
-    body = json.dumps({"requests_per_second": 0}).encode()
-    with urllib.request.urlopen(f"{found[1]}_control/planfix/set_options", data=body, timeout=5) as response:
-        assert response.status == 200
+    body = json.dumps(arguments).encode()
+    with urllib.request.urlopen(f"{found[1]}_control/{side}/{method}", data=body, timeout=5) as response:
+        return json.loads(response.read())["result"]
 
 
 def answers(url: str) -> bool:
@@ -291,6 +296,43 @@ def test_filters_and_contacts_are_listed(synced: Site) -> None:
     assert len(contacts) == 12
     held = json.loads(synced.run("contacts", synced.filter_id, "--state", "held_back", "--json").stdout)
     assert all(one["state"] == "held_back" and one["reason"] for one in held)
+
+
+def rows_in(site: Site, state: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(
+        site.run("contacts", site.filter_id, "--state", state, "--json").stdout
+    )
+    return found
+
+
+def test_a_possible_duplicate_is_shown_and_decided_and_a_deleted_person_restored(synced: Site) -> None:
+    lines = (synced.folder / "simulate.log").read_text()
+    twin = {"names": [{"givenName": "Twin"}], "emailAddresses": [{"value": "twin@example.com"}]}
+    people = [by_hand(lines, "google", "add_person", account=synced.email, person=twin) for _ in range(2)]
+    number = by_hand(lines, "planfix", "add_contact", fields={"name": "Twin", "email": "twin@example.com"})
+    time.sleep(6)  # Google's lists lag by five seconds here, too
+    assert synced.run("sync", synced.filter_id, "--wait").returncode == 0
+    by_hand(lines, "planfix", "put_into_filter", filter_id=synced.filter_id, contact=number)
+    assert synced.run("sync", synced.filter_id, "--wait").returncode == 0
+    (held,) = rows_in(synced, "possible-duplicate")
+    assert (held["contact"], held["candidates"]) == (number, sorted(map(str, people)))
+    shown = synced.run("contacts", synced.filter_id, "--state", "possible_duplicate").stdout
+    assert all(str(name) in shown for name in people)
+    assert synced.run("decide", synced.filter_id, str(number), "same", str(people[0])).stdout == "decided\n"
+    wait_for(lambda: not rows_in(synced, "possible-duplicate"), synced.folder, "it was not decided")
+    again = synced.run("decide", synced.filter_id, str(number), "new")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "no possible duplicate" in again.stderr
+    wait_for(lambda: status(synced)["state"] == "in_sync", synced.folder, "the person was not adopted")
+
+    by_hand(lines, "google", "delete_person", account=synced.email, resource_name=people[0])
+    time.sleep(6)
+    assert synced.run("sync", synced.filter_id, "--wait").returncode == 0
+    wait_for(lambda: bool(rows_in(synced, "dismissed")), synced.folder, "the deletion was not seen")
+    assert synced.run("restore", synced.filter_id, str(number)).stdout == "restored\n"
+    wait_for(lambda: len(rows_in(synced, "in-sync")) == 13, synced.folder, "it did not come back")
+    assert synced.run("restore", synced.filter_id, "999999").returncode == 1
+    assert synced.run("restore", synced.filter_id).returncode == 0
 
 
 def test_no_log_line_names_a_person(synced: Site) -> None:

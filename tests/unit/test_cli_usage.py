@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from contactsync.__main__ import WORDS
 from contactsync.cli import cli
+from contactsync.cli_decide import decision_of
 from contactsync.cli_history import target_of
 from contactsync.cli_run import with_secret_keys
 from contactsync.runtime.settings import load_settings
@@ -36,6 +37,8 @@ WORDS_OF_THE_INTERFACE = {
     "pause",
     "resume",
     "contracts",
+    "decide",
+    "restore",
 }
 
 
@@ -71,6 +74,15 @@ def test_every_word_of_the_interface_is_there_and_explains_itself() -> None:
         ("set", "1", "--new-contact-supervisor", "boss"),
         ("contacts", "1", "--state", "nonsense"),
         ("link", "1", "--user", "0"),
+        ("decide", "1"),
+        ("decide", "1", "12"),
+        ("decide", "1", "12", "same"),
+        ("decide", "1", "12", "same", "13"),
+        ("decide", "1", "people/c1", "same", "people/c2"),
+        ("decide", "1", "nobody", "new"),
+        ("decide", "1", "--all", "separate"),
+        ("decide", "1", "new"),
+        ("restore", "1", "x"),
     ],
 )
 def test_wrong_usage_exits_2(words: tuple[str, ...]) -> None:
@@ -88,6 +100,22 @@ def test_each_wrong_setting_is_one_line_on_standard_error_and_exit_2() -> None:
     assert all("example: CONTACTSYNC_" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("words", "every", "said"),
+    [
+        (("12", "same", "people/c3"), False, {"decision": "same", "contact": 12, "person": "people/c3"}),
+        (("people/c3", "same", "12"), False, {"decision": "same", "contact": 12, "person": "people/c3"}),
+        (("12", "new"), False, {"decision": "new", "contact": 12}),
+        (("people/c3", "separate"), False, {"decision": "separate", "person": "people/c3"}),
+        (("new",), True, {"decision": "new"}),
+    ],
+)
+def test_a_decision_names_the_contact_and_the_person(
+    words: tuple[str, ...], every: bool, said: dict[str, object]
+) -> None:
+    assert decision_of(words, every=every) == said
+
+
 @pytest.mark.parametrize("words", [("up",), ("run", "gateway"), ("run", "writer")])
 def test_a_service_names_the_settings_that_it_lacks(words: tuple[str, ...]) -> None:
     result = called(*words, NATS_URL="nats://127.0.0.1:9")
@@ -98,7 +126,17 @@ def test_a_service_names_the_settings_that_it_lacks(words: tuple[str, ...]) -> N
 
 @pytest.mark.parametrize(
     "words",
-    [("status",), ("filters",), ("sync", "1"), ("link", "1"), ("pause", "1"), ("provision",), ("contacts", "1")],
+    [
+        ("status",),
+        ("filters",),
+        ("sync", "1"),
+        ("link", "1"),
+        ("pause", "1"),
+        ("provision",),
+        ("contacts", "1"),
+        ("decide", "1", "--all", "new"),
+        ("restore", "1"),
+    ],
 )
 def test_without_a_known_server_the_exit_is_3_and_says_what_to_do(words: tuple[str, ...]) -> None:
     result = called(*words)

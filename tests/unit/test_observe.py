@@ -9,7 +9,8 @@ import pytest
 
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core.link import Hold, Link
-from contactsync.reconciler.core.observe import NOT_IN_FILTER, Doubt, google_seen, planfix_seen
+from contactsync.reconciler.core.observe import Doubt, google_seen, planfix_seen
+from contactsync.reconciler.core.reasons import NOT_IN_FILTER
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import GooglePerson, Kept, PlanfixContact, Stamp
 

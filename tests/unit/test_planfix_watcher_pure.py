@@ -317,6 +317,7 @@ def matched(owner: int | None, visible: set[int]) -> tuple[ArrivalMatches, ...]:
         PersonQuery(arrival="p1", emails=("a@x.example", "b@x.example")),
         PersonQuery(arrival="p2", phones=("+1 202 555 0101",)),
         PersonQuery(arrival="p3"),
+        PersonQuery(arrival="p4", contacts=(7,)),
     ]
     (model,) = only(run(Matching("f", owner, "r", people), answer), PlanfixMatched)
     return model.answers
@@ -324,11 +325,16 @@ def matched(owner: int | None, visible: set[int]) -> tuple[ArrivalMatches, ...]:
 
 def test_a_match_that_the_owner_cannot_see_is_not_shown() -> None:
     told = [(m.arrival, [c.contact for c in m.contacts], m.invisible) for m in matched(3, {5})]
-    assert told == [("p1", [5], False), ("p2", [], True), ("p3", [], False)]
+    assert told == [("p1", [5], False), ("p2", [], True), ("p3", [], False), ("p4", [], True)]
+
+
+def test_a_contact_that_a_human_named_is_answered_if_the_owner_sees_it() -> None:
+    assert [[c.contact for c in m.contacts] for m in matched(3, {7})] == [[], [], [], [7]]
 
 
 def test_without_an_owner_nothing_is_visible() -> None:
-    assert [(len(m.contacts), m.invisible) for m in matched(None, {5, 6})] == [(0, True), (0, True), (0, False)]
+    told = [(len(m.contacts), m.invisible) for m in matched(None, {5, 6, 7})]
+    assert told == [(0, True), (0, True), (0, False), (0, True)]
 
 
 # ---- the line

@@ -11,7 +11,7 @@ from contactsync.hashing import content_hash
 from contactsync.reconciler.core import settle
 from contactsync.reconciler.core.link import Hold, Link, Pending
 from contactsync.reconciler.core.merge import Rules, Side
-from contactsync.reconciler.core.settle import ACCOUNT_FULL, CHECKING
+from contactsync.reconciler.core.reasons import ACCOUNT_FULL, CHECKING
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
 

@@ -30,6 +30,7 @@ class Matching:
     answered: bool = False
 
     def __post_init__(self) -> None:
+        self.found = {person.arrival: set(person.contacts) for person in self.people}
         self.searches = [(person.arrival, query) for person in self.people for query in _searches(person)]
 
     @property

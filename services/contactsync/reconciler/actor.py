@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core import leaving
 from contactsync.reconciler.core.commands import Command
+from contactsync.reconciler.core.decided import decided_from_json, decided_to_json
 from contactsync.reconciler.core.filter import filter_from_json, filter_to_json
 from contactsync.reconciler.core.link import (
     Arrival,
@@ -121,9 +122,12 @@ class Actor:
         arrivals: list[Arrival] = []
         async for stored in self._bus.load(f"{self._key}.arrival."):
             arrivals.append(arrival_from_json(orjson.loads(stored.value)))
+        decided = [
+            decided_from_json(orjson.loads(stored.value)) async for stored in self._bus.load(f"{self._key}.decided.")
+        ]
         # Links without a record: it was lost alone, and who activates the filter again finds them.
         found = filter_from_json(orjson.loads(record.value)) if record is not None else None
-        machine = Machine(found, [], arrivals, self._hasher, self._policy)
+        machine = Machine(found, [], arrivals, self._hasher, self._policy, decided)
         async for stored in self._bus.load(f"{self._key}.link."):
             machine.know(link_from_json(orjson.loads(stored.value)))  # one by one: 25,000 whole links are 150 MB
         return machine
@@ -201,6 +205,7 @@ class Actor:
                 return
             asked = [link for a in candidates.answers if (link := step.links.get(a.contact)) is not None]
             machine.load(asked)
+            machine.load(await self._links(machine.needs(candidates)))
             machine.handle(candidates, now)
             step.join(machine.finish(now))
 
@@ -295,6 +300,13 @@ class Actor:
                 None if arrival is None else orjson.dumps(arrival_to_json(arrival)),
             )
             for source_id, arrival in step.arrivals.items()
+        ]
+        puts += [
+            Put(
+                subjects.decided_key(self._filter_id, contact),
+                None if decided is None else orjson.dumps(decided_to_json(decided)),
+            )
+            for contact, decided in step.decided.items()
         ]
         last = [
             Put(subjects.request_key(self._filter_id, request), orjson.dumps({"at": now, "refused": refused}))

@@ -15,6 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from contactsync.hashing import Hasher
+from contactsync.reconciler.core.decided import decided_from_json
 from contactsync.reconciler.core.describe import plan_status
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
 from contactsync.reconciler.core.guard import contacts_in, people_in
@@ -106,7 +107,10 @@ class _Rehearsal:
         arrivals: list[Arrival] = []
         async for stored in self._bus.load(f"{self._key}.arrival."):
             arrivals.append(arrival_from_json(orjson.loads(stored.value)))
-        machine = Machine(record, [], arrivals, self._hasher, self._policy)
+        decided = [
+            decided_from_json(orjson.loads(stored.value)) async for stored in self._bus.load(f"{self._key}.decided.")
+        ]
+        machine = Machine(record, [], arrivals, self._hasher, self._policy, decided)
         async for stored in self._bus.load(f"{self._key}.link."):
             machine.know(link_from_json(orjson.loads(stored.value)))
         machine.finish(self._now())  # what is under way already is nobody's news

@@ -175,8 +175,9 @@ class Reconciler:
 
     async def _contacts(self, _subject: str, data: bytes) -> bytes:
         """{filter_id, state?, after?, limit?}: contacts by number, `limit` (at most 1,000) after the number `after`;
-        people without a contact come first."""
+        people without a contact come first. A state's name may have hyphens."""
         asked = orjson.loads(data)
+        state = str(asked.get("state") or "").replace("-", "_")
         record = await self._record(str(asked.get("filter_id", "")))
         prefix = subjects.filter_key(record.filter_id)
         after, limit = int(asked.get("after") or 0), min(int(asked.get("limit") or 1000), 1000)
@@ -187,8 +188,8 @@ class Reconciler:
         async for stored in self._bus.load(f"{prefix}.link."):
             if int(stored.key.rsplit(".", 1)[1]) > after:
                 rows.append(contact_status(link_from_json(orjson.loads(stored.value))))
-        if asked.get("state"):
-            rows = [row for row in rows if row["state"] == asked["state"]]
+        if state:
+            rows = [row for row in rows if row["state"] == state]
         rows.sort(key=lambda row: row["contact"] or 0)
         return orjson.dumps({"contacts": rows[:limit], "total": len(rows)})
 

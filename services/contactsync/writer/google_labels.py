@@ -69,7 +69,7 @@ class Labels:
     ) -> LabelRecord:
         refused: frozenset[str] = frozenset()
         for _ in range(_TRIES_MAX):
-            labels = await self._people.list_labels(cls=cls)
+            labels = await self._listed(record, cls)
             match choose(labels, filter_id, wish.name, record.resource, refused):
                 case Reuse(label):
                     given = record.given if record.given and record.resource in ("", label.resource) else ""
@@ -95,7 +95,9 @@ class Labels:
                     try:
                         label = await self._people.create_label(name, filter_id, cls=cls)
                     except Exists as error:
-                        if earlier and self._clock() < earlier + self._lag_s:
+                        # A list that shows no label at all may be a lie, too.
+                        hidden = bool(earlier) or not labels
+                        if hidden and self._clock() < record.sent_at + self._lag_s:
                             raise Transient(error.reason, 5.0) from error
                         refused |= {fold(name)}
                         record = replace(record, sent_at=0.0)
@@ -103,6 +105,14 @@ class Labels:
                         continue
                     return made(record, label, label.name, reused=False)
         raise Transient("no name could be found for the label", 60.0)
+
+    async def _listed(self, record: LabelRecord, cls: Class) -> list[Label]:
+        """The account's labels. Lists lag, and some came back empty: the one that we had is asked for by name."""
+        labels = await self._people.list_labels(cls=cls)
+        if record.resource and all(one.resource != record.resource for one in labels):
+            ours = await self._people.get_label(record.resource, cls=cls)
+            labels += [ours] if ours is not None else []
+        return labels
 
     async def _rename(self, record: LabelRecord, wish: LabelMutation, cls: Class) -> LabelRecord:
         label = await self._people.get_label(record.resource, cls=cls)

@@ -61,14 +61,17 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
             draft.carried_s.append((pending.side, max(0.0, now - pending.at)))
     elif item.outcome is Outcome.GONE and pending.side is Side.PLANFIX and (link.member or link.kept):
         draft.confirm([link.contact], [], now)
-    if after is not None and after.hold is not None and link.hold is None:
+    if after is not None and item.outcome is Outcome.DONE:
+        after = replace(after, reported="")
+    if after is not None and after.hold is not None and after.hold.reason != link.reported:
+        held, after = after.hold, replace(after, reported=after.hold.reason)
         draft.events.append(
             ContactHeldBack(
                 filter_id=draft.filter.filter_id,
                 at=now,
                 contact=link.contact,
-                state=after.hold.state,
-                reason=after.hold.reason,
+                state=held.state,
+                reason=held.reason,
             )
         )
     draft.put_or_drop(link.contact, after)

@@ -3,21 +3,15 @@ contact that the owner can see, or created there. They are never bounced out: wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from contactsync.hashing import Hasher, content_hash
+from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.match import NameKey, planfix_partners
 from contactsync_contracts.contact import NAME_FIELDS, Contact
 from contactsync_contracts.messages import ArrivalMatches, GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
-
-REVERSE_OFF = "Reverse sync is off, so it is not created in Planfix."
-CONTACT_GONE = "Its contact is not in Planfix any more, or you cannot see it."
-NAMELESS = "It has no name, and Planfix needs one."
-DUPLICATE = "More than one contact in Planfix could be this person."
-TAKEN = "The matching contact in Planfix is already linked to another person in this account."
-COPY = "Another person in Google Contacts already stands for its contact."
-INVISIBLE = "It cannot be created: Planfix has a contact with this e-mail or phone that you cannot see."
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +19,16 @@ class Matched:
     """The person is this Planfix contact."""
 
     contact: PlanfixContact
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Of the contacts that a person could be. taken: those linked with somebody else; wanted: those that somebody
+    else could be, too; apart: those that a human said it is not."""
+
+    taken: set[int]
+    wanted: set[int]
+    apart: set[int]
 
 
 def arrival_of(person: GooglePerson, known: Arrival | None) -> Arrival:
@@ -61,28 +65,37 @@ def decide_arrival(arrival: Arrival, *, two_way: bool, active: bool, now: float)
     if not active or arrival.stage in ("matching", "creating"):
         return arrival
     if not two_way:
-        return _held(arrival, REVERSE_OFF)
+        return _held(arrival, reasons.REVERSE_OFF)
     if arrival.stage == "held":
-        return replace(arrival, stage="matching", asked_at=now) if arrival.reason == REVERSE_OFF else arrival
-    if not any(arrival.google.get(name) for name in NAME_FIELDS):
-        return _held(arrival, NAMELESS)
+        return replace(arrival, stage="matching", asked_at=now) if arrival.reason == reasons.REVERSE_OFF else arrival
+    if not arrival.same and not any(arrival.google.get(name) for name in NAME_FIELDS):
+        return _held(arrival, reasons.NAMELESS)
     return replace(arrival, stage="matching", asked_at=now)
 
 
 def matches(
-    arrival: Arrival, answer: ArrivalMatches, hasher: Hasher, filter_id: str, taken: set[int], now: float
+    arrival: Arrival, answer: ArrivalMatches, hasher: Hasher, filter_id: str, others: Others, now: float
 ) -> Arrival | Matched:
-    """`taken`: contacts of the answer that are linked with another person."""
-    contacts = [(contact, name_key(contact.fields, hasher)) for contact in answer.contacts]
-    found = planfix_partners(arrival.google, name_key(arrival.google, hasher), contacts)
+    """Who the person is, as far as one contact alone comes into question and it alone for that contact."""
+    if arrival.same:
+        named = [contact for contact in answer.contacts if contact.contact == arrival.same]
+        if not named:
+            return _held(replace(arrival, same=0), reasons.NAMED_GONE)
+        if arrival.same in others.taken:
+            return _held(replace(arrival, same=0), reasons.TAKEN_CONTACT, reasons.POSSIBLE_DUPLICATE)
+        return Matched(named[0])
+    found = [c for c in _partners(arrival, answer.contacts, hasher) if c.contact not in others.apart]
+    arrival = replace(arrival, candidates=tuple(contact.contact for contact in found))
     if len(found) > 1:
-        return _held(arrival, DUPLICATE, "possible_duplicate")
-    if found and found[0].contact in taken:
-        return _held(arrival, TAKEN, "possible_duplicate")
+        return _held(arrival, reasons.MANY_CONTACTS, reasons.POSSIBLE_DUPLICATE)
+    if found and found[0].contact in others.taken:
+        return _held(arrival, reasons.TAKEN_CONTACT, reasons.POSSIBLE_DUPLICATE)
+    if found and found[0].contact in others.wanted:
+        return _held(arrival, reasons.RIVALS, reasons.POSSIBLE_DUPLICATE)
     if found:
         return Matched(found[0])
     if answer.invisible:
-        return _held(arrival, INVISIBLE)
+        return _held(arrival, reasons.INVISIBLE)
     revision = arrival.revision + 1
     return replace(
         arrival,
@@ -95,10 +108,20 @@ def matches(
     )
 
 
+def could_be(arrival: Arrival, contact: PlanfixContact, hasher: Hasher) -> bool:
+    """Whether a person could be this contact, by address and name."""
+    return bool(_partners(arrival, [contact], hasher))
+
+
+def _partners(arrival: Arrival, contacts: Sequence[PlanfixContact], hasher: Hasher) -> tuple[PlanfixContact, ...]:
+    named = [(contact, name_key(contact.fields, hasher)) for contact in contacts]
+    return planfix_partners(arrival.google, name_key(arrival.google, hasher), named)
+
+
 def created(arrival: Arrival, item: SettledItem, answered_at: float, now: float) -> Link | Arrival:
     """The new contact's link; whether Planfix counts it to the filter is asked next."""
     if item.outcome is not Outcome.DONE or item.planfix is None or item.contact is None:
-        return _held(arrival, item.reason or "Planfix does not take this contact.")
+        return _held(arrival, reasons.refused("planfix", item.reason))
     link = link_of(arrival, item.planfix, answered_at, now)
     source = arrival.source or arrival.google
     both = item.planfix.fields.keys() & source.keys()
@@ -120,7 +143,7 @@ def link_of(arrival: Arrival, contact: PlanfixContact, seen_at: float, now: floa
         contact=contact.contact,
         is_company=contact.is_company,
         member=False,
-        kept="It was put under the label by hand.",
+        kept=reasons.BY_HAND,
         planfix=contact.fields,
         planfix_hash=content_hash(contact.fields),
         planfix_at=seen_at,

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, KeysView
+from typing import TypeVar
 
 from contactsync.reconciler.core.link import Arrival
+from contactsync_contracts.contact import Contact
+
+K = TypeVar("K", int, str)
 
 
 class Arrived:
@@ -17,6 +21,7 @@ class Arrived:
         self._arrivals: dict[str, Arrival] = {}
         self._resources: dict[str, str] = {}
         self._stamped: dict[int, dict[str, None]] = {}
+        self._addresses: dict[str, dict[str, None]] = {}
         for arrival in arrivals:
             self.put(arrival)
 
@@ -45,17 +50,21 @@ class Arrived:
         """The first of those whose stamp names this contact."""
         return next((self._arrivals[source_id] for source_id in self._stamped.get(contact, ())), None)
 
+    def sharing(self, fields: Contact) -> list[Arrival]:
+        """Those that have an e-mail or phone of these fields."""
+        found = {source_id: None for key in addresses(fields) for source_id in self._addresses.get(key, ())}
+        return [self._arrivals[source_id] for source_id in found]
+
     def put(self, arrival: Arrival) -> None:
         before = self._arrivals.get(arrival.source_id)
-        if before is not None and (before.resource, before.stamp_contact) != (
-            arrival.resource,
-            arrival.stamp_contact,
-        ):
+        if before is not None:
             self._forget(before)
         self._arrivals[arrival.source_id] = arrival
         self._resources[arrival.resource] = arrival.source_id
         if arrival.stamp_contact is not None:
             self._stamped.setdefault(arrival.stamp_contact, {})[arrival.source_id] = None
+        for address in addresses(arrival.google):
+            self._addresses.setdefault(address, {})[arrival.source_id] = None
 
     def drop(self, source_id: str) -> Arrival | None:
         """The one that was there."""
@@ -67,8 +76,20 @@ class Arrived:
     def _forget(self, arrival: Arrival) -> None:
         if self._resources.get(arrival.resource) == arrival.source_id:
             del self._resources[arrival.resource]
-        stamped = self._stamped.get(arrival.stamp_contact or 0)
-        if stamped is not None:
-            stamped.pop(arrival.source_id, None)
-            if not stamped:
-                del self._stamped[arrival.stamp_contact or 0]
+        _remove(self._stamped, arrival.stamp_contact or 0, arrival.source_id)
+        for address in addresses(arrival.google):
+            _remove(self._addresses, address, arrival.source_id)
+
+
+def addresses(fields: Contact) -> set[str]:
+    """E-mails and phones in canonical form; neither can look like the other."""
+    values = (fields.get("emails", ()), fields.get("phones", ()))
+    return {element.key for value in values for element in value if not isinstance(element, str)}
+
+
+def _remove(groups: dict[K, dict[str, None]], key: K, source_id: str) -> None:
+    group = groups.get(key)
+    if group is not None:
+        group.pop(source_id, None)
+        if not group:
+            del groups[key]

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from contactsync.reconciler.core import freeze, guard, labelling, leaving, rebuilding, runs, undoing
+from contactsync.reconciler.core import (
+    decisions,
+    freeze,
+    guard,
+    labelling,
+    leaving,
+    rebuilding,
+    restoring,
+    runs,
+    undoing,
+)
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync_contracts.messages import (
@@ -92,6 +102,10 @@ def needs(draft: Draft, event: Command) -> set[int]:
             return read_only(draft)
         case Undo():
             return undoing.needs(event)
+        case Decide():
+            return decisions.needs(draft, event)
+        case Restore() if event.contact is not None:
+            return {event.contact}
         case _:
             return set()
 
@@ -105,6 +119,7 @@ def carry_out(draft: Draft, event: Command, now: float) -> None:
     match event:
         case SyncRequest():
             recheck(draft, now)
+            restoring.try_refused(draft)
             sync(draft, event.request_id, now)
         case Enable():
             enable(draft, event, now)
@@ -122,8 +137,10 @@ def carry_out(draft: Draft, event: Command, now: float) -> None:
             guard.approve(draft, event.request_id, event.hash)
         case Undo():
             undoing.undo(draft, event, now)
-        case Decide() | Restore():
-            draft.refuse(event.request_id, "This release cannot do that yet.")
+        case Decide():
+            draft.refuse(event.request_id, decisions.decide(draft, event))
+        case Restore():
+            draft.refuse(event.request_id, restoring.restore(draft, event.contact))
         case _:
             assert_never(event)
 

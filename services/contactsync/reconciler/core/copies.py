@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from contactsync.reconciler.core import settle
+from contactsync.reconciler.core import reasons, settle
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side
@@ -24,7 +24,7 @@ def stamps_seen(draft: Draft, person: GooglePerson, owner: int | None) -> None:
             continue
         if link.resource in (None, person.resource):
             continue
-        if link.dismissed == settle.DELETED and owner is not None:
+        if link.dismissed == reasons.DELETED and owner is not None:
             draft.put(settle.merged(link, owner))
         elif not link.dismissed:
             if link.stamp_on != person.resource:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.breaker import Plan, would
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import state_of
 from contactsync.reconciler.core.link import Arrival, Link
-from contactsync.reconciler.core.settle import READ_ONLY
 from contactsync_contracts.messages import ContactState
-
-FROZEN = "What would be done with it waits for your approval."
-WRITING = "It is being written."
-LOOKING = "It is being compared."
-WAITING = "It waits for the filter to become active."
 
 
 def filter_status(record: FilterRecord) -> dict[str, Any]:
@@ -60,6 +55,7 @@ def contact_status(link: Link) -> dict[str, Any]:
         "reason": reason_of(link),
         "notes": notes_of(link),
         "person": link.resource,
+        "candidates": list(link.hold.candidates) if link.hold is not None else [],
     }
 
 
@@ -68,27 +64,28 @@ def arrival_status(arrival: Arrival) -> dict[str, Any]:
     return {
         "contact": None,
         "state": arrival.state if held else ContactState.PENDING.value,
-        "reason": arrival.reason if held else LOOKING,
+        "reason": arrival.reason if held else reasons.LOOKING,
         "notes": [],
         "person": arrival.resource,
+        "candidates": [] if not held else list(arrival.candidates) or _stamped(arrival),
     }
 
 
 def reason_of(link: Link) -> str:
     if link.merged_into is not None:
-        return f"It was merged into contact {link.merged_into} in Google Contacts."
+        return reasons.merged_into(link.merged_into)
     if link.dismissed:
         return link.dismissed
     if link.hold is not None:
         return link.hold.reason
     if link.frozen is not None:
-        return FROZEN
+        return reasons.FROZEN
     if link.pending is not None:
-        return WRITING
+        return reasons.WRITING
     if link.asked:
-        return LOOKING
-    if link.google is None:
-        return WAITING
+        return reasons.LOOKING
+    if state_of(link) is ContactState.PENDING:
+        return reasons.WAITING
     return ""
 
 
@@ -96,7 +93,11 @@ def notes_of(link: Link) -> list[str]:
     """What is different on purpose on a contact that is otherwise in sync."""
     notes = [f"{name.partition(':')[0]}: {reason}" for name, reason in sorted(link.limits.items())]
     if link.read_only:
-        notes.append(READ_ONLY)
+        notes.append(reasons.READ_ONLY)
     if link.kept:
         notes.append(link.kept)
     return notes
+
+
+def _stamped(arrival: Arrival) -> list[int]:
+    return [] if arrival.stamp_contact is None else [arrival.stamp_contact]

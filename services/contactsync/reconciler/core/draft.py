@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core.arrived import Arrived
+from contactsync.reconciler.core.decided import Decisions
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import Index
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.plan import FilterRules
 from contactsync.reconciler.core.policy import Policy
+from contactsync.reconciler.core.reasons import POSSIBLE_DUPLICATE
 from contactsync.reconciler.core.step import Wishes
 from contactsync_contracts.messages import FilterState, Model, PlanfixObserved
 
@@ -51,6 +53,7 @@ class Draft:
     """The state of the filter as it was last said."""
     policy: Policy = field(default_factory=Policy)
     now: float = 0.0
+    decisions: Decisions = field(default_factory=Decisions)
 
     links: dict[int, Link | None] = field(default_factory=dict)
     loaded: dict[int, tuple[str, str, float]] = field(default_factory=dict)
@@ -77,8 +80,17 @@ class Draft:
 
     def following(self) -> Draft:
         """The next step's, empty."""
+        self.decisions.changed.clear()
         return Draft(
-            self.record, self.hasher, self.index, self.arrivals, self.confirming, self.shown, self.policy, self.now
+            self.record,
+            self.hasher,
+            self.index,
+            self.arrivals,
+            self.confirming,
+            self.shown,
+            self.policy,
+            self.now,
+            self.decisions,
         )
 
     @property
@@ -97,6 +109,7 @@ class Draft:
             conflict=record.conflict or self.policy.conflict,
             two_way_since=record.two_way_since,
             leaving=record.leaving is not None and record.leaving.stage == "removing",
+            first_matching=record.first_matching,
         )
 
     def amend(self, **changes: object) -> None:
@@ -148,6 +161,19 @@ class Draft:
             self.keep_revision(arrival.revision)
             self.touched_arrivals.discard(source_id)
             self.dropped_arrivals.add(source_id)
+            self.match_rivals(arrival)
+
+    def match_rivals(self, arrival: Arrival) -> None:
+        """This one claims nobody any more: people and contacts that were held because of it are matched again."""
+        self.index.loosen(arrival.resource)
+        for other in self.arrivals.sharing(arrival.google):
+            self.match_arrival(other)
+
+    def match_arrival(self, arrival: Arrival) -> None:
+        """If it is a possible duplicate, it is matched again."""
+        held = arrival.stage == "held" and arrival.state == POSSIBLE_DUPLICATE
+        if held and arrival.stamp_contact is None:
+            self.put_arrival(replace(arrival, stage="new"))
 
     def drop_named(self, resource: str) -> bool:
         """Whether there was an arrival of that name."""

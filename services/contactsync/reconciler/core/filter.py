@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.breaker import Plan, plan_from_json, would
 from contactsync_contracts.messages import FilterState, NewContactDefaults
 
@@ -66,8 +67,10 @@ class FilterRecord:
     revisions: the highest revision of links that are gone, since the writer remembers those; filter_at/account_at:
     what the latest news of either is from; frozen: why a human has to say `resume` (freeze.py); label_gone: the label
     has to be made sure of first; restored_at: labels lost before are put back; relabel_after: contacts with higher
-    numbers are still to be put under a label that was made again; rechecked_at: when contacts that were read-only in
-    Planfix were last given another try; two_way_since: when the filter was last switched to two-way;
+    numbers are still to be put under a label that was made again; sweeps: how far what concerns many contacts is
+    (`sweeping.py`); first_matching: partners found by match wait, since contacts of the first sync that are still to
+    come may claim the same people; rechecked_at: when contacts that were read-only in Planfix were last given another
+    try; two_way_since: when the filter was last switched to two-way;
     conflict, breakers: the filter's own settings over the installation's; plans, spent: what waits
     for an approval, and what needed none (`breaker.py`); first_waits: what the first sync writes waits for one;
     creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
@@ -108,6 +111,8 @@ class FilterRecord:
     frozen: str = ""
     label_gone: bool = False
     restored_at: float = 0.0
+    first_matching: bool = False
+    sweeps: dict[str, int] = field(default_factory=dict)
     relabel_after: int | None = None
     rechecked_at: float = 0.0
     two_way_since: float = 0.0
@@ -151,6 +156,8 @@ class FilterRecord:
     @property
     def reason(self) -> str:
         """Why it does not simply go on, in a sentence."""
+        if self.paused:
+            return reasons.PAUSED
         waiting = [would(plan) for plan in self.waiting_plans]
         return self.problem_reason or " ".join([*waiting, APPROVE] if waiting else [])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, history, leaving, runs
+from contactsync.reconciler.core import commands, guard, history, joining, leaving, runs, sweeping
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
@@ -32,7 +32,10 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
     ]
     links: dict[int, Link | None] = {}
     if draft.record is not None:
+        if draft.record.first_matching:
+            joining.end_first_matching(draft)
         begun_arrivals.extend(_decide_all(draft, links, begun, now))
+        sweeping.tidy(draft)
         guard.tend(draft, now)
         _finish_run(draft, now)
         leaving.tend(draft)
@@ -54,6 +57,7 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
         conflicts=draft.conflicts,
         carried_s=draft.carried_s,
         more=_more(draft),
+        decided={contact: draft.decisions.get(contact) for contact in draft.decisions.changed},
     )
 
 
@@ -156,12 +160,13 @@ def _keep(
     write, ask = bool(is_now[0]) and is_now[0] != was[0], bool(after.asked) and is_now[1:] != was[1:]
     if write or ask:
         begun.append(Begun(after, write=write, ask=ask))
+        draft.wishes.label |= ask and after.asked == "label"
 
 
 def _decide_arrivals(draft: Draft, now: float) -> list[Arrival]:
     record = draft.filter
     begun = []
-    if record.phase == "done":
+    if record.phase == "done" and not record.first_matching:
         if record.active:
             draft.touched_arrivals.update(a.source_id for a in draft.arrivals.values() if a.stage == "new")
         for source_id in sorted(draft.touched_arrivals):
@@ -211,7 +216,7 @@ def _busy(draft: Draft) -> bool:
         or bool(run and run.waits)
         or bool(record.label_pending)
         or bool(draft.index.open)
-        or (record.active and bool(draft.index.due))
+        or (record.active and bool(draft.index.due or draft.index.loose or record.sweeps))
         or bool(draft.confirming)
         or bool(draft.wishes.people or draft.wishes.planfix_contacts)
         or (arriving_now and record.active)

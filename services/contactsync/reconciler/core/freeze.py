@@ -11,32 +11,31 @@ from dataclasses import replace
 
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import Entry
-from contactsync_contracts.messages import FilterState, LabelObserved
+from contactsync_contracts.messages import ContactState, FilterState, LabelObserved
 
 LOST_MIN = 3
 LIST_LAG_S = 300.0
 """A label's count of people may lag behind writes; people seen changed so lately are not expected in it."""
 
-DELETED = "The label was deleted in Google Contacts. Resume makes it again, with everybody under it; or stop here."
-
 
 def lost_most(entries: Iterable[Entry], event: LabelObserved) -> int:
-    """How many people lost the label if that is most of them at once, else 0.
+    """How many people lost the label, or were deleted with it on, if that is most of them at once, else 0.
 
-    What watchers tell comes in pages: those not told yet show in the label's own count of people."""
+    What watchers tell comes in pages: those not told yet show in the label's own count of people, and those told a
+    moment ago, when that count may still have lagged, are dismissed already."""
     labelled = lost = counted = 0
     for entry in entries:
         if entry.labelled:
             labelled += 1
             counted += entry.google_at <= event.seen_at - LIST_LAG_S
-        elif entry.asked == "label":
+        elif entry.asked == "label" or lately_dismissed(entry, event):
             lost += 1
     missing = max(lost, counted + lost - event.members) if lost else 0
     return missing if missing >= LOST_MIN and 2 * missing > labelled + lost else 0
 
 
-def unlabelled(number: int) -> str:
-    return f"{number} people lost the label in Google Contacts at once. Resume puts it back on them; or stop here."
+def lately_dismissed(entry: Entry, event: LabelObserved) -> bool:
+    return entry.state is ContactState.DISMISSED and entry.dismissed_at > event.seen_at - LIST_LAG_S
 
 
 def freeze(record: FilterRecord, reason: str, *, label_gone: bool) -> FilterRecord:

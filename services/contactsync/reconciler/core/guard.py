@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from contactsync.reconciler.core import breaker, freeze, loops
+from contactsync.reconciler.core import breaker, freeze, loops, sweeping
 from contactsync.reconciler.core.breaker import COUNTED, Frozen, Kind, Plan
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
@@ -61,6 +61,7 @@ def _kind(draft: Draft, link: Link) -> Kind | None:
             return "again" if record.creates_wait else None
         case "update" | "adopt":
             first = record.phase != "done" or (record.run is not None and record.run.first)
+            first = first or sweeping.ADOPT in record.sweeps  # its partners are adopted last
             return "update" if pending.target and not first else None
 
 
@@ -144,7 +145,10 @@ def loops_found(
     record = draft.filter
     if record.phase != "done" or not record.active or (record.run is not None and record.run.first):
         return False
-    made: list[Contact | None] = [a.source for a in arrivals if a.stage == "creating" and not a.passed]
+    decisions = draft.decisions  # whom a human said to be new is no tool's copy
+    made: list[Contact | None] = [
+        a.source for a in arrivals if a.stage == "creating" and not a.passed and not decisions.about(a.resource)
+    ]
     for link, decision in decided:
         pending = decision.link.pending if decision.link is not None else None
         if pending is None or link.pending is not None:
@@ -153,7 +157,9 @@ def loops_found(
             if loops.flips(link, pending.target, record.resumed_at, now):
                 draft.record = freeze.freeze(record, loops.FLIPS, label_gone=False)
                 return True
-        elif pending.op == "ensure" and link.base_planfix is None and draft.index.alike(link.planfix) > 1:
+        elif pending.op != "ensure" or link.base_planfix is not None or decisions.get(link.contact) is not None:
+            continue
+        elif draft.index.alike(link.planfix) > 1:
             made.append(link.planfix)
     copies = record.copies
     for fields in made:
@@ -268,7 +274,9 @@ def _more_may_come(draft: Draft, plan: Plan) -> bool:
 
 def _still_comparing(draft: Draft) -> bool:
     arriving = any(arrival.stage in ("new", "matching") for arrival in draft.arrivals.values())
-    return draft.filter.phase != "done" or bool(draft.index.open) or arriving
+    record = draft.filter
+    matching = record.phase != "done" or record.first_matching or bool(record.sweeps)
+    return matching or bool(draft.index.open) or arriving
 
 
 # ---- approving

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from contactsync.reconciler.core import settle, slots
+from contactsync.reconciler.core import reasons, slots
 from contactsync.reconciler.core.draft import Draft, Fate, fate_of
 from contactsync.reconciler.core.link import Link, Pending
 from contactsync.reconciler.core.merge import Lost, Side
@@ -87,7 +87,7 @@ def settled(draft: Draft, link: Link, after: Link | None, item: SettledItem) -> 
     elif item.outcome is Outcome.LABELLED:
         entry = _entry(pending) | {"operation": "labelled", "cause": "in another list of this account, too"}
     elif item.outcome is Outcome.READ_ONLY and link.undoing is not None:
-        entry = _entry(pending) | {"operation": "refused", "reason": settle.READ_ONLY}
+        entry = _entry(pending) | {"operation": "refused", "reason": reasons.READ_ONLY}
     elif pending.lost and not (_is_known(pending, item) and _all_stand(pending.lost, after)):
         return  # it may have been written all the same: what has lost stays told
     if entry is not None or pending.lost:

@@ -17,9 +17,12 @@ class Entry:
     __slots__ = (
         "asked",
         "asked_at",
+        "candidates",
         "contact",
+        "dismissed_at",
         "etag",
         "frozen",
+        "gone",
         "google_at",
         "google_hash",
         "held",
@@ -34,6 +37,7 @@ class Entry:
         "read_only",
         "resource",
         "state",
+        "unbegun",
     )
 
     def __init__(self, link: Link) -> None:
@@ -56,6 +60,15 @@ class Entry:
         self.frozen = link.frozen
         self.key = hash(key) if (key := loops.key_of(link.planfix)) is not None else 0
         self.state = state_of(link)
+        self.candidates = link.hold.candidates if link.hold is not None else ()
+        self.dismissed_at = link.dismissed_at
+        self.gone = link.gone_at > 0
+        self.unbegun = is_unbegun(link)
+
+
+def is_unbegun(link: Link) -> bool:
+    """Its partner was found by match, and nothing was written yet that would tie them."""
+    return link.resource is not None and link.own is None and not link.stamped and link.pending is None
 
 
 def state_of(link: Link) -> ContactState:
@@ -67,7 +80,8 @@ def state_of(link: Link) -> ContactState:
         return ContactState(link.hold.state)
     if link.frozen is not None:
         return ContactState.HELD_BACK
-    if link.open or link.google is None:
+    away = link.due and not link.labelled  # the label or the person is gone, and the filter waits for a human
+    if link.open or link.google is None or is_unbegun(link) or away:
         return ContactState.PENDING
     return ContactState.IN_SYNC
 
@@ -84,6 +98,8 @@ class Index:
         self._matching: set[int] = set()
         self._frozen: dict[int, set[int]] = {}
         self._keys: Counter[int] = Counter()
+        self._claims: dict[str, set[int]] = {}
+        self._loose: set[int] = set()
         for link in links:
             self.put(link)
 
@@ -104,9 +120,10 @@ class Index:
         old = self._entries.get(contact)
         if old is not None:
             self._forget(old)
-            if old.resource and old.resource != link.resource and self._resources.get(old.resource) == contact:
-                del self._resources[old.resource]
+            if old.resource and old.resource != link.resource:
+                self._free(old.resource, contact)
         entry = self._entries[contact] = Entry(link)
+        self._claim(old.candidates if old is not None else (), entry)
         self._counts[entry.state.value] += 1
         if entry.key:
             self._keys[entry.key] += 1
@@ -126,8 +143,52 @@ class Index:
         self._open.discard(contact)
         self._matching.discard(contact)
         self._due.discard(contact)
-        if entry.resource and self._resources.get(entry.resource) == contact:
-            del self._resources[entry.resource]
+        self._loose.discard(contact)
+        for resource in entry.candidates:
+            self._unclaim(resource, contact)
+        if entry.resource:
+            self._free(entry.resource, contact)
+
+    def claims(self, resource: str) -> set[int]:
+        """Contacts that are held as possible duplicates because they could be this person."""
+        return self._claims.get(resource, set())
+
+    def find_loose(self) -> None:
+        """After a restart: those whose rival has gone, which may not have been seen to."""
+        for resource, contacts in self._claims.items():
+            for contact in contacts:
+                lonely = self._entries[contact].candidates == (resource,) and len(contacts) == 1
+                if lonely and resource not in self._resources:
+                    self._loose.add(contact)
+
+    def loosen(self, resource: str) -> None:
+        """Nobody under the label claims this person's contacts any more."""
+        self._loose |= self.claims(resource)
+
+    def tighten(self, contacts: Iterable[int]) -> None:
+        """They have been seen to."""
+        self._loose.difference_update(contacts)
+
+    def _claim(self, before: tuple[str, ...], entry: Entry) -> None:
+        for resource in before:
+            if resource not in entry.candidates:
+                self._unclaim(resource, entry.contact)
+        for resource in entry.candidates:
+            self._claims.setdefault(resource, set()).add(entry.contact)
+        if not entry.candidates:
+            self._loose.discard(entry.contact)
+
+    def _unclaim(self, resource: str, contact: int) -> None:
+        contacts = self._claims.get(resource, set())
+        contacts.discard(contact)
+        self._loose |= contacts
+        if not contacts:
+            self._claims.pop(resource, None)
+
+    def _free(self, resource: str, contact: int) -> None:
+        if self._resources.get(resource) == contact:
+            del self._resources[resource]
+            self._loose |= self.claims(resource)
 
     def _forget(self, entry: Entry) -> None:
         self._counts[entry.state.value] -= 1
@@ -159,6 +220,11 @@ class Index:
     def matching(self) -> set[int]:
         """Contacts whose partner is being looked for."""
         return self._matching
+
+    @property
+    def loose(self) -> set[int]:
+        """Possible duplicates whose rival has gone, or has been decided about: they are matched again."""
+        return self._loose
 
     @property
     def due(self) -> set[int]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from contactsync.reconciler.core import freeze, settle
+from contactsync.reconciler.core import freeze, reasons
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.index import Entry
+from contactsync.reconciler.core.link import Link
 from contactsync_contracts.messages import AccountObserved, FilterState, LabelObserved, LabelSettled, Outcome
 
 LOST = (
@@ -33,7 +34,7 @@ def label_settled(draft: Draft, answer: LabelSettled, now: float) -> None:
         return
     draft.amend(label_pending="")
     if answer.outcome is not Outcome.DONE:
-        reason = answer.reason or "Google Contacts does not take the label."
+        reason = answer.reason or reasons.LABEL_REFUSED
         draft.record = freeze.freeze(draft.filter, reason, label_gone=True)
         return
     if answer.found and not record.label:
@@ -48,28 +49,39 @@ def label_settled(draft: Draft, answer: LabelSettled, now: float) -> None:
         draft.wishes.google_listing = record.run.run_id if record.run else ""
 
 
-def label_observed(draft: Draft, event: LabelObserved) -> None:
+def needs(draft: Draft, event: LabelObserved) -> set[int]:
+    """Contacts whose people seem to have lost the label."""
+    return {e.contact for e in draft.index if e.asked == "label" or freeze.lately_dismissed(e, event)}
+
+
+def label_observed(draft: Draft, event: LabelObserved, now: float) -> None:
     if event.label != draft.filter.label:
         return
-    asked = [
-        link
-        for link in draft.links.values()
-        if link is not None and link.asked == "label" and link.asked_at <= event.seen_at
-    ]
+    if event.exists and event.name:
+        draft.amend(label_name=event.name)  # a human's own name stays, and is shown
     if not event.exists:
-        draft.record = freeze.freeze(draft.filter, freeze.DELETED, label_gone=True)
+        draft.record = freeze.freeze(draft.filter, reasons.LABEL_DELETED, label_gone=True)
     elif not draft.filter.frozen and (lost := freeze.lost_most(_entries(draft), event)):
-        draft.record = freeze.freeze(draft.filter, freeze.unlabelled(lost), label_gone=False)
-    if draft.filter.frozen:
-        for link in asked:
-            draft.put(replace(link, asked="", due=True))
-        return
-    for link in asked:
-        if link.labelled:
-            draft.put(replace(link, asked=""))
-            continue
-        draft.note("google", "dismissed", link.contact)
-        draft.put(replace(link, asked="", dismissed=settle.UNLABELLED))
+        draft.record = freeze.freeze(draft.filter, reasons.lost_most(lost), label_gone=False)
+    for link in [link for link in draft.links.values() if link is not None]:
+        if link.asked == "label" and link.asked_at <= event.seen_at:
+            draft.put(_kept(link) if draft.filter.frozen else _told_apart(draft, link, now))
+        elif draft.filter.frozen and link.dismissed and freeze.lately_dismissed(Entry(link), event):
+            draft.put(_kept(replace(link, dismissed="", dismissed_at=0.0)))
+
+
+def _kept(link: Link) -> Link:
+    """Nobody is dismissed by a freeze: what was seen waits for a human."""
+    return replace(link, asked="", due=True)
+
+
+def _told_apart(draft: Draft, link: Link, now: float) -> Link:
+    """The label and most of what is under it are there: a human meant this person."""
+    if link.labelled:
+        return replace(link, asked="")
+    draft.note("google", "dismissed", link.contact)
+    reason = reasons.DELETED if link.gone_at else reasons.UNLABELLED
+    return replace(link, asked="", dismissed=reason, dismissed_at=now)
 
 
 def account_observed(draft: Draft, event: AccountObserved) -> None:
@@ -77,7 +89,8 @@ def account_observed(draft: Draft, event: AccountObserved) -> None:
         return
     draft.amend(account_at=event.seen_at)
     if not event.connected:
-        draft.amend(problem=FilterState.RECONNECT_NEEDED.value, problem_reason=event.reason)
+        problem = FilterState.RECONNECT_NEEDED.value
+        draft.amend(problem=problem, problem_reason=reasons.problem(problem, event.reason))
     else:
         _connected(draft)
 

@@ -74,6 +74,8 @@ def _begin(draft: Draft, leaving: Leaving, reason: str) -> None:
         rebuild="",
         rebuild_after=None,
         plans=(),
+        sweeps={},
+        first_matching=False,
         first_waits=False,
         creates_wait="",
         relabel_after=None,

@@ -73,8 +73,10 @@ class Link:
     has not been carried over yet; planfix_wrote: when our last write there was answered. merges: this filter
     merges the contact's fields (else it only asks for its label). asked: a look under way. adopt: found by match, not
     by stamp. stamp_on: another person that carries this contact's stamp, too. renew: the writer is to read the person
-    again (`rebuilding.py`). due: facts changed while the filter was not active;
-    cause: why a person wanted the next write, for the history (else the facts say it)."""
+    again (`rebuilding.py`). due: facts changed while the filter was not active. cause: why a person wanted the next
+    write, for the history (else the facts say it). gone_at: when the person was found to be gone, which counts as
+    deleted once the label was looked at; left so after a freeze, it comes back. reported: why it is held back, as it
+    was last said."""
 
     contact: int
     is_company: bool = False
@@ -113,6 +115,9 @@ class Link:
     stamp_on: str = ""
     renew: bool = False
     dismissed: str = ""
+    dismissed_at: float = 0.0
+    gone_at: float = 0.0
+    reported: str = ""
     merged_into: int | None = None
     hold: Hold | None = None
     cause: str = ""
@@ -155,6 +160,10 @@ class Arrival:
     """Its creation was weighed by the breakers and may begin."""
     frozen: Frozen | None = None
     approved: str = ""
+    candidates: tuple[int, ...] = ()
+    """Planfix contacts that it could be."""
+    same: int = 0
+    """The contact that a human says it is."""
 
 
 # --- as stored --------------------------------------------------------------------------------------------
@@ -304,6 +313,7 @@ def arrival_from_json(stored: dict[str, Any]) -> Arrival:
     known = {f.name for f in fields(Arrival)}
     values = {name: value for name, value in stored.items() if name in known}
     values["google"] = contact_from_json(values["google"])
+    values["candidates"] = tuple(values.get("candidates", ()))
     if values.get("source") is not None:
         values["source"] = contact_from_json(values["source"])
     if values.get("stamp_kept"):
@@ -317,3 +327,11 @@ def arrival_from_json(stored: dict[str, Any]) -> Arrival:
 def settle_down(link: Link, **changes: Any) -> Link:
     """`dataclasses.replace` that also ends the mutation under way."""
     return replace(link, pending=None, **changes)
+
+
+def anew(link: Link) -> Link:
+    """Only what Planfix showed of it: its person is looked for by stamp and, if it is still there, merged without a
+    base; else it is created anew."""
+    kept = ("contact", "is_company", "member", "member_at", "kept", "revision", "reported")
+    names = [name for name in _DEFAULTS if name.startswith("planfix") or name in kept]
+    return Link(**{name: getattr(link, name) for name in names})

@@ -26,11 +26,13 @@ from contactsync.reconciler.core import (
     runs,
     seen_google,
     seen_planfix,
+    sweeping,
     undoing,
 )
 from contactsync.reconciler.core.arrived import Arrived
 from contactsync.reconciler.core.breaker import SEAL_AFTER_S
 from contactsync.reconciler.core.commands import Command
+from contactsync.reconciler.core.decided import Decided, Decisions
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.filter import Undo as UndoProgress
@@ -85,9 +87,19 @@ class Machine:
         arrivals: Iterable[Arrival],
         hasher: Hasher,
         policy: Policy | None = None,
+        decided: Iterable[Decided] = (),
     ) -> None:
         state = record.state if record is not None else None
-        self._draft = Draft(record, hasher, Index(), Arrived(arrivals), {}, state, policy or Policy())
+        self._draft = Draft(
+            record,
+            hasher,
+            Index(),
+            Arrived(arrivals),
+            {},
+            state,
+            policy or Policy(),
+            decisions=Decisions(decided),
+        )
         self._open_at_start: list[Link] = []
         for link in links:
             self.know(link)
@@ -129,8 +141,10 @@ class Machine:
 
     def _needed(self, event: Event) -> set[int]:
         draft = self._draft
+        if draft.record is None:
+            return set()
         if isinstance(event, Command):
-            return commands.needs(draft, event) if draft.record is not None else set()
+            return commands.needs(draft, event)
         match event:
             case PlanfixObserved():
                 return {c.contact for c in event.contacts if not seen_planfix.quiet(draft, c.contact, event)}
@@ -144,13 +158,13 @@ class Machine:
             case GoogleGone():
                 return {c for r in event.resources if (c := draft.index.owner_of(r)) is not None}
             case GoogleCandidates():
-                return {answer.contact for answer in event.answers}
+                return joining.needs(draft, event)
             case PlanfixConfirmed():
                 return {*event.gone, *event.present}
             case PlanfixListed() if commands.recheck_due(draft, event):
                 return commands.read_only(draft)
             case LabelObserved():
-                return {e.contact for e in draft.index if e.asked == "label"}
+                return labelling.needs(draft, event)
             case GoogleListed() if event.last:
                 return {e.contact for e in draft.index if e.held and e.resource is None}
             case PlanfixMatched():
@@ -178,11 +192,13 @@ class Machine:
             if chunk:
                 return set(chunk)
             draft.amend(relabel_after=None)
+        if swept := sweeping.chunk(draft, most):
+            return swept
         if released := guard.due(draft, most):
             return released
         if renewing := rebuilding.due(draft, most):
             return renewing
-        return set(sorted(draft.index.due)[:most])
+        return set(sorted(draft.index.due or draft.index.loose)[:most])
 
     def load(self, links: Iterable[Link]) -> None:
         self._draft.load(links)
@@ -277,13 +293,14 @@ class Machine:
                 draft.amend(google_seen_at=max(draft.filter.google_seen_at, event.seen_at))
                 draft.record = runs.answered(draft.filter, "google", event.request_id)
                 labelling.account_answered(draft, event.seen_at)
+                sweeping.start(draft, sweeping.REMATCH)
             case GoogleListed():
                 labelling.account_answered(draft, event.began_at)
                 seen_google.people_listed(draft, event, now)
             case GoogleCandidates():
                 joining.candidates_found(draft, event)
             case LabelObserved():
-                labelling.label_observed(draft, event)
+                labelling.label_observed(draft, event, now)
             case AccountObserved():
                 labelling.account_observed(draft, event)
             case Settled():
@@ -297,9 +314,13 @@ class Machine:
         draft.touched.update(contacts)
         if draft.record is None:
             return
-        leaving.touch(draft, set(contacts))
+        if draft.record.leaving is not None:
+            leaving.touch(draft, set(contacts))
+            return
         guard.released(draft, contacts)
         if draft.record.relabel_after is None:
+            sweeping.see_to(draft, contacts)
+            joining.match_again(draft, contacts)
             rebuilding.touch(draft, set(contacts))
             return
         for contact in contacts:
@@ -326,6 +347,7 @@ class Machine:
         if self._restarted:
             self._restarted = False
             reopened, self._open_at_start = self._open_at_start, []
+            self._draft.index.find_loose()
         step = finishing.finish(self._draft, reopened, now)
         step.flush, self._said_more = self._said_more and not step.more, step.more
         self._draft = self._draft.following()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.link import Hold, Link
 from contactsync.reconciler.core.merge import edited
 from contactsync_contracts.contact import ELEMENT_FIELDS, Contact
@@ -18,7 +19,6 @@ PLANFIX_SETTLE_S = 5.0
 """A Planfix read that began this soon after our write's answer may still show the old values."""
 
 RETRIED_ON_CHANGE = frozenset({"quarantined", "held_back"})
-NOT_IN_FILTER = "It carries the label, but Planfix does not count it to this list."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def planfix_seen(
     if member and seen_at > link.member_at:
         link = replace(link, member=True, member_at=seen_at, kept="", leaving=False)
     elif member is None and link.asked == "membership":
-        link = replace(link, kept=NOT_IN_FILTER)
+        link = replace(link, kept=reasons.NOT_IN_FILTER)
     if link.asked == "membership":
         link = replace(link, asked="")
     if same:

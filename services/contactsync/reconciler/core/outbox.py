@@ -312,6 +312,7 @@ def _person_query(arrival: Arrival) -> PersonQuery:
         arrival=arrival.source_id,
         emails=tuple(e.key for e in _elements(arrival.google, "emails")),
         phones=tuple(e.key for e in _elements(arrival.google, "phones")),
+        contacts=(arrival.same,) if arrival.same else (),
     )
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contactsync.reconciler.core import slots
-from contactsync.reconciler.core.link import Ask, Link, Pending, Undoing
+from contactsync.reconciler.core.index import is_unbegun
+from contactsync.reconciler.core.link import Ask, Link, Pending, Undoing, anew
 from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge
+from contactsync.reconciler.core.reasons import POSSIBLE_DUPLICATE
 from contactsync.reconciler.core.slots import Turns
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Kept
@@ -29,6 +31,8 @@ class FilterRules:
     """It is being disconnected, and people of ours are taken away."""
     two_way_since: float = 0.0
     """What was in Google before was edited while the filter was one-way: such edits lose."""
+    first_matching: bool = False
+    """Contacts of the first sync are still to be matched: another one may claim the same person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,11 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
         return Decision(link)
     if not link.member and not link.kept:
         return _leave(link, rules, now)
+    if link.gone_at:
+        link = anew(link)  # it was one of many who vanished at once, and a human wants them back
     if link.hold is not None:
-        return Decision(link)
+        again = link.hold.state == POSSIBLE_DUPLICATE and not link.matched
+        return Decision(_ask(link, "match", now) if again else link)
     if link.resource is None:
         if not link.matched:
             return Decision(_ask(link, "match", now))
@@ -68,6 +75,8 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
         if undone is not None:
             return undone
         link = link if link.merges else replace(link, undoing=None)
+    if rules.first_matching and is_unbegun(link):
+        return Decision(link)
     if not link.merges:
         # Another filter of the account merges the fields; this one only asks for its label. A person that the link
         # moved to may be another contact's, which the writer knows.
@@ -82,14 +91,14 @@ def _take_away(link: Link, rules: FilterRules, now: float) -> Decision:
     is waited for; a person that a human threw away or merged is theirs."""
     if link.pending is not None or link.asked == "person":
         return Decision(link)
-    if link.dismissed or link.merged_into is not None:
+    if link.dismissed or link.gone_at or link.merged_into is not None:
         return Decision(replace(link, asked=""))
     return _leave(replace(link, member=False, kept="", asked="", due=False), rules, now)
 
 
 def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
     """The contact left the filter (confirmed by id): the label comes off."""
-    if link.resource is None or (link.own is None and not link.labelled):
+    if link.gone_at or link.resource is None or (link.own is None and not link.labelled):
         return Decision(None)
     if link.leaving and link.hold is not None:
         return Decision(link)  # its removal was refused; a change or a person may try again

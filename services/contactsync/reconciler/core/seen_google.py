@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import copies, joining, observe, rebuilding, runs, settle
+from contactsync.reconciler.core import copies, joining, observe, reasons, rebuilding, runs, settle, sweeping
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side
@@ -33,6 +33,7 @@ def quiet(draft: Draft, contact: int, person: GooglePerson) -> bool:
         and entry.resource == person.resource
         and entry.etag == person.etag
         and (not entry.labelled or draft.filter.label in person.labels)  # a label's end may leave etags alone
+        and not (entry.gone and draft.filter.label in person.labels)  # back from the bin, perhaps
         and entry.asked not in ("person", "label")
     )
 
@@ -68,10 +69,9 @@ def people_gone(draft: Draft, event: GoogleGone, now: float) -> None:
         if (followed := copies.followed(draft, link, now)) is not None:
             draft.put(followed)
             continue
-        gone = settle.person_gone(replace(link, asked="" if link.asked in ("person", "label") else link.asked))
-        if gone is not None and gone.dismissed and not link.dismissed:
-            draft.note("google", "dismissed", contact)
-        draft.put_or_drop(contact, gone)
+        draft.decisions.forget_same(contact, resource)
+        free = replace(link, asked="") if link.asked == "person" else link
+        draft.put_or_drop(contact, settle.person_gone(free, event.seen_at, now))
 
 
 def people_listed(draft: Draft, event: GoogleListed, now: float) -> None:
@@ -89,13 +89,14 @@ def people_listed(draft: Draft, event: GoogleListed, now: float) -> None:
         return
     rebuilding.google_listed(draft, event)
     draft.amend(people_total=event.people_total, google_seen_at=event.began_at)
+    sweeping.start(draft, sweeping.REMATCH)
     if draft.filter.phase == "google":
-        draft.amend(phase="planfix")
+        draft.amend(phase="planfix", first_matching=True)
         draft.wishes.planfix_listing = draft.filter.run.run_id if draft.filter.run else ""
     draft.record = runs.answered(draft.filter, "google", event.request_id)
     if event.people_total < PEOPLE_MAX:
         for link in list(draft.links.values()):
-            if link is not None and link.hold is not None and link.hold.reason == settle.ACCOUNT_FULL:
+            if link is not None and link.hold is not None and link.hold.reason == reasons.ACCOUNT_FULL:
                 draft.put(replace(link, hold=None))
 
 
@@ -114,6 +115,8 @@ def _partner_of(draft: Draft, person: GooglePerson) -> int | None:
     for stamp in sorted(person.stamps, key=lambda s: s.contact):
         entry = draft.index.get(stamp.contact)
         if entry is None or entry.state is ContactState.MERGED:
+            continue
+        if draft.decisions.apart(stamp.contact, person.resource):
             continue
         again = entry.state is ContactState.DISMISSED and draft.filter.label in person.labels
         if entry.resource is None or again:
@@ -135,6 +138,9 @@ def _person_seen(
     draft: Draft, link: Link, person: GooglePerson, seen_at: float, now: float, *, by_name: bool
 ) -> None:
     record = draft.filter
+    if link.gone_at and person.resource == link.resource and not (by_name and seen_at > link.gone_at):
+        draft.wishes.people.add(person.resource)  # as it was before, or back from the bin: by name it is told
+        return
     hash_ = content_hash(person.fields)
     was_labelled = link.labelled
     seen = observe.google_seen(link, person, hash_, seen_at, record.label, by_name=by_name)
@@ -142,8 +148,11 @@ def _person_seen(
         if link.asked != "person":
             draft.wishes.people.add(person.resource)
         return
+    seen = replace(seen, gone_at=0.0)
     if seen.labelled and seen.dismissed:
         seen = replace(seen, dismissed="")
+    if seen.hold is not None and seen.hold.state == reasons.POSSIBLE_DUPLICATE:
+        seen = replace(seen, hold=None)  # its stamp says who it is
     removing = link.pending is not None and link.pending.op == "remove"
     lost_label = was_labelled and not seen.labelled and record.label and link.own is not None
     if record.restored_at and person.updated_at <= record.restored_at:

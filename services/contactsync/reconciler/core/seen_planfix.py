@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import freeze, guard, joining, labelling, observe, rebuilding, runs, settle
+from contactsync.reconciler.core import freeze, guard, joining, labelling, observe, reasons, rebuilding, runs, settle
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.link import Hold, Link
 from contactsync.reconciler.core.step import EXISTS
@@ -75,8 +74,11 @@ def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
         if isinstance(seen, observe.Doubt):
             draft.wishes.planfix_contacts[number] = seen.not_before
             continue
-        if event.member and seen.hold is not None and seen.hold.reason == settle.CHECKING:
+        if event.member and seen.hold is not None and seen.hold.reason == reasons.CHECKING:
             seen = replace(seen, hold=None)
+        held = seen.hold is not None and seen.hold.state == reasons.POSSIBLE_DUPLICATE
+        if held and seen.planfix_hash != link.planfix_hash:
+            seen = replace(seen, matched=False)
         draft.put(seen)
 
 
@@ -103,7 +105,7 @@ def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
                 at=now,
                 contact=None,
                 state=ContactState.HELD_BACK,
-                reason="Planfix answered with an empty list; nothing was removed.",
+                reason=reasons.EMPTY_LIST,
             )
         )
     elif missing:
@@ -126,11 +128,11 @@ def contacts_confirmed(draft: Draft, event: PlanfixConfirmed) -> None:
     for contact in (*event.gone, *event.undecided):
         arrival = draft.arrivals.stamped(contact)
         if arrival is not None:
-            draft.put_arrival(replace(arrival, stage="held", reason=arriving.CONTACT_GONE))
+            draft.put_arrival(replace(arrival, stage="held", reason=reasons.CONTACT_GONE))
     for contact in event.gone:
         link, entry = draft.links.get(contact), draft.index.get(contact)
-        if link is not None and link.kept and link.hold is not None and link.hold.reason == settle.CHECKING:
-            draft.put(replace(link, hold=Hold("held_back", arriving.CONTACT_GONE)))
+        if link is not None and link.kept and link.hold is not None and link.hold.reason == reasons.CHECKING:
+            draft.put(replace(link, hold=Hold("held_back", reasons.CONTACT_GONE)))
         if link is not None and not link.member and settle.is_gone(link):
             draft.wishes.exists.append(contact)
         if link is None or not link.member:
@@ -141,7 +143,7 @@ def contacts_confirmed(draft: Draft, event: PlanfixConfirmed) -> None:
                 draft.wishes.exists.append(contact)
     for contact in event.present:
         link = draft.links.get(contact)
-        if link is not None and link.hold is not None and link.hold.reason == settle.CHECKING:
+        if link is not None and link.hold is not None and link.hold.reason == reasons.CHECKING:
             draft.put(replace(link, hold=None))
 
 
@@ -159,10 +161,11 @@ def filter_observed(draft: Draft, event: FilterObserved) -> None:
     draft.amend(filter_at=event.seen_at)
     record = draft.filter
     if event.problem is not None:
-        draft.amend(problem=event.problem.value, problem_reason=event.detail)
+        problem = event.problem.value
+        draft.amend(problem=problem, problem_reason=reasons.problem(problem, event.detail))
         return
     if event.owner is not None and event.owner != record.owner:
-        draft.amend(problem=FilterState.OWNER_GONE.value, problem_reason="The list has another owner in Planfix now.")
+        draft.amend(problem=FilterState.OWNER_GONE.value, problem_reason=reasons.OTHER_OWNER)
         return
     if record.problem in ("plan_needed", "filter_gone", "owner_gone"):
         draft.record = freeze.cleared(record)

@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core.link import Hold, Link, Pending
+from contactsync.reconciler.core import reasons
+from contactsync.reconciler.core.link import Hold, Link, Pending, anew
 from contactsync.reconciler.core.merge import Rules, Side, Write, advance
 from contactsync.reconciler.core.observe import element_of, google_now, planfix_now, shows
 from contactsync_contracts.contact import ELEMENT_FIELDS, NAME_FIELDS, Contact
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
-
-ACCOUNT_FULL = "The Google account is full: Google takes 25,000 contacts, private ones included."
-CHECKING = "Planfix did not answer with this contact; it is being looked up."
-DELETED = "The person was deleted in Google Contacts."
-UNLABELLED = "The label was taken off this person in Google Contacts."
-READ_ONLY = "You may not edit this contact in Planfix, so changes made in Google do not reach it."
 
 
 def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, label: str, now: float) -> Link | None:
@@ -29,7 +24,7 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
         known = link
         link = replace(link, revision=item.latest)
         if item.outcome is Outcome.GONE and pending.op != "remove":
-            return _thrown_away(known, link, item, label)
+            return _thrown_away(known, link, item, now)
     match item.outcome:
         case Outcome.DONE if pending.op == "remove":
             return _removed(link, item)
@@ -49,20 +44,20 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
             # An answer that shows nothing new would be merged into the same write again.
             return replace(seen, asked="person", asked_at=now) if seen == free and link.resource else seen
         case Outcome.GONE if pending.side is Side.GOOGLE:
-            return person_gone(replace(link, pending=None))
+            return person_gone(replace(link, pending=None), answered_at, now)
         case Outcome.GONE:
             # Absence from one answer means nothing yet: a look-up confirms it.
             if link.member or link.kept:
-                return replace(link, pending=None, hold=Hold("held_back", CHECKING))
+                return replace(link, pending=None, hold=Hold("held_back", reasons.CHECKING))
             return replace(link, pending=None, hold=None, leaving=True)
         case Outcome.READ_ONLY:
             return replace(link, pending=None, read_only=True)
         case Outcome.FULL:
-            return replace(link, pending=None, hold=Hold("held_back", ACCOUNT_FULL))
+            return replace(link, pending=None, hold=Hold("held_back", reasons.ACCOUNT_FULL))
         case Outcome.REFUSED:
             if link.leaving and pending.side is Side.PLANFIX:
                 return replace(link, pending=None)
-            reason = item.reason or "The other side does not take this contact."
+            reason = reasons.refused(pending.side.value, item.reason)
             return replace(link, pending=None, leaving=pending.op == "remove", hold=Hold("quarantined", reason))
 
 
@@ -72,35 +67,28 @@ def _recognised(link: Link, item: SettledItem) -> Link:
     return replace(link, own=link.own or item.kept, stamped=link.stamped or stamped)
 
 
-def _thrown_away(known: Link, link: Link, item: SettledItem, label: str) -> Link | None:
+def _thrown_away(known: Link, link: Link, item: SettledItem, now: float) -> Link | None:
     """A human deleted the person (or took it out of the label: then it is told) after the state that we have."""
     free = replace(link, pending=None, asked="", hold=None, due=False)
     if not known.member and not known.kept:
         return None
     if item.person is None:
-        return replace(free, labelled=False, dismissed=DELETED)
-    return replace(_take_person(free, item.person), labelled=False, dismissed=UNLABELLED)
+        return replace(free, labelled=False, dismissed=reasons.DELETED, dismissed_at=now)
+    return replace(_take_person(free, item.person), labelled=False, dismissed=reasons.UNLABELLED, dismissed_at=now)
 
 
-def person_gone(link: Link) -> Link | None:
-    """The person is not in Google any more (a look-up by name said so)."""
-    if link.dismissed or link.merged_into is not None:
-        return link
+def person_gone(link: Link, at: float, now: float) -> Link | None:
+    """The person is not in Google any more (a look-up by name said so at `at`). Whether a human deleted this one, or
+    most of what is under the label, is told once the label itself was looked at."""
+    if link.dismissed or link.merged_into is not None or link.gone_at:
+        return replace(link, pending=None) if link.pending is not None else link
     if link.own is None and not link.labelled:
         # It was only about to be adopted: look for another partner.
-        return replace(
-            link, resource=None, google=None, google_hash=0, google_at=0.0, raw=None, matched=False, adopt=False
-        )
+        return replace(anew(link), limits=link.limits)
     if not link.member and not link.kept:
         return None
     return replace(
-        link,
-        pending=None,
-        asked="",
-        labelled=False,
-        dismissed=DELETED,
-        hold=None,
-        due=False,
+        link, pending=None, asked="label", asked_at=now, labelled=False, gone_at=max(at, 1.0), hold=None, due=False
     )
 
 
@@ -110,7 +98,7 @@ def _removed(link: Link, item: SettledItem) -> Link | None:
         return None
     if link.undoing is not None and link.undoing.unlink:
         return let_go(_take_person(link, item.person), link.undoing.unlink)
-    return afresh(link)
+    return anew(link)
 
 
 def let_go(link: Link, reason: str) -> Link:
@@ -125,23 +113,6 @@ def let_go(link: Link, reason: str) -> Link:
         hold=None,
         undoing=None,
         dismissed=reason,
-    )
-
-
-def afresh(link: Link) -> Link:
-    """As if the contact had just come into the list; its partner is looked for by stamp and match."""
-    return Link(
-        contact=link.contact,
-        is_company=link.is_company,
-        planfix=link.planfix,
-        planfix_hash=link.planfix_hash,
-        planfix_at=link.planfix_at,
-        planfix_since=link.planfix_since,
-        planfix_wrote=link.planfix_wrote,
-        member=link.member,
-        member_at=link.member_at,
-        kept=link.kept,
-        revision=link.revision,
     )
 
 
@@ -252,7 +223,7 @@ def _stays(known: str, link: Link, pending: Pending) -> bool:
 
 def is_gone(link: Link) -> bool:
     """Nothing is left of its person: deleted by a human, or merged into another contact's."""
-    return link.merged_into is not None or link.dismissed == DELETED
+    return link.merged_into is not None or link.dismissed == reasons.DELETED
 
 
 def merged(link: Link, survivor: int) -> Link:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from contactsync.reconciler.core.decided import Decided
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
@@ -87,6 +88,8 @@ class Step:
     """Further creates follow at once (first sync), so that the writer may wait for full batches."""
     flush: bool = False
     """No more follow: what waits for a full batch is to be sent."""
+    decided: dict[int, Decided | None] = field(default_factory=dict)
+    """What humans decided about possible duplicates, to be stored (None: removed)."""
 
     def join(self, later: Step) -> None:
         """Take in the next step of the same machine, so that both are stored and said as one. What it says of a
@@ -103,6 +106,7 @@ class Step:
         self.events += later.events
         self.history += later.history
         self.requests |= later.requests
+        self.decided |= later.decided
         self.conflicts += later.conflicts
         self.carried_s += later.carried_s
         self.more = later.more

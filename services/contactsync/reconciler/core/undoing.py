@@ -15,7 +15,7 @@ from typing import Any, Final
 from contactsync.reconciler.core import settle, slots
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import Undo as Progress
-from contactsync.reconciler.core.link import Link, Pending, Undoing
+from contactsync.reconciler.core.link import Link, Pending, Undoing, anew
 from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.slots import Turn, Turns, turns_from_json
 from contactsync_contracts.messages import Outcome, Undo
@@ -154,7 +154,7 @@ def take_back(draft: Draft, contact: int, entries: Mapping[int, Entry], cause: s
 def _wanted(work: _Work, cause: str, run: str) -> Link:
     link = work.link
     if work.restored:
-        return replace(settle.afresh(link), undoing=Undoing(cause, run))
+        return replace(anew(link), undoing=Undoing(cause, run))
     undoing = Undoing(cause, run, work.planfix, work.google, unlink=UNDONE if work.unlink else "")
     if work.unlink and link.resource is None and link.pending is None:
         return replace(settle.let_go(link, UNDONE), undoing=Undoing(cause, run))
