@@ -185,7 +185,7 @@ class FakeGoogle:
         self.serial += 1
         now = self.labels[label.resource]
         self.labels[label.resource] = Label(
-            label.resource, name or now.name, f"e{self.serial}", 0, stamp or now.stamp
+            label.resource, name or now.name, f"e{self.serial}", 0, now.stamp if stamp is None else stamp or None
         )
         self._leave(after)
         return self._label(label.resource)
@@ -297,6 +297,8 @@ class World:
         self.fence: Fence | None = None
         self.mailboxes = Mailboxes()
         self.metrics = Metrics()
+        self.released: list[str] = []
+        self.release_fails: list[VendorError] = []
         self.writer: Writer
 
     async def start(self, bus: Bus | None = None) -> None:
@@ -317,8 +319,15 @@ class World:
             clock=self.clock,
             sleep=self.clock.sleep,
             metrics=self.metrics,
+            release=self._release,
         )
         await self.writer.gained(partition, self.fence)
+
+    async def _release(self, account: str) -> None:
+        """The grant is revoked; Google refuses from then on."""
+        self.released.append(account)
+        if self.release_fails:
+            raise self.release_fails.pop()
 
     def put(self, mutate: Mutate) -> None:
         self.seq += 1

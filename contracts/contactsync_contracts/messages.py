@@ -460,6 +460,7 @@ class GoogleMutation(Model):
     identity map. ``update``: these ``fields`` (changed ones only) are written over ``raw`` at ``etag``, the label
     is on. ``adopt``: like update for a person that was found by match: the stamp says *adopted*.
     ``remove``: the label comes off; a person of ours that nothing else holds is deleted.
+    ``at``: when it was decided.
     """
 
     contact: ContactNumber
@@ -473,15 +474,26 @@ class GoogleMutation(Model):
     raw: dict[str, Any] | None = None
     base_planfix: Contact | None = None
     base_google: Contact | None = None
+    at: float = 0.0
 
 
 class LabelMutation(Model):
-    """``ensure``: the filter has its label, named like it; ``rename``: if its name is still the one we gave."""
+    """``ensure``: the filter has its label, named like it; ``rename``: if its name is still the one we gave.
+    Without ``make`` a label that is not there is not made."""
 
     mutation_id: str
     revision: Annotated[int, Field(ge=1)]
     op: Literal["ensure", "rename"]
     name: str
+    make: bool = True
+
+
+class Forget(Model):
+    """The filter is over for this target: nothing that was asked before is done any more, and what was kept of it is
+    erased. ``emptied``: its people were taken away before, so that our stamp leaves its label, too."""
+
+    mutation_id: str
+    emptied: bool = False
 
 
 class PlanfixMutation(Model):
@@ -522,6 +534,7 @@ class Mutate(Model):
     label: LabelMutation | None = None
     google: tuple[GoogleMutation, ...] = ()
     planfix: tuple[PlanfixMutation, ...] = ()
+    forget: Forget | None = None
 
 
 # --- settled ----------------------------------------------------------------------------------------------
@@ -546,7 +559,9 @@ class Outcome(StrEnum):
 class SettledItem(Model):
     """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it; where a settled
     mutation is answered again without either, ``otherwise`` holds the written fields that the server had answered
-    otherwise than they were sent. ``refused`` names fields that it did not take, with the reason in plain words."""
+    otherwise than they were sent. ``refused`` names fields that it did not take, with the reason in plain words.
+    ``latest``: a later revision than this was settled before, so that whoever asks has lost the latest state.
+    ``merged_into``: the person is another contact's."""
 
     contact: int | None = None
     arrival: str | None = None
@@ -560,6 +575,8 @@ class SettledItem(Model):
     refused: dict[str, str] = {}
     otherwise: Contact = {}
     reason: str = ""
+    latest: int = 0
+    merged_into: int | None = None
 
 
 class Handover(Model):
@@ -571,16 +588,20 @@ class Handover(Model):
 
 
 class LabelSettled(Model):
+    """``found``: it carried this filter's stamp already, although nobody knew of the filter."""
+
     mutation_id: str
     outcome: Outcome
     label: str = ""
     name: str = ""
     reused: bool = False
+    found: bool = False
     reason: str = ""
 
 
 class Settled(Model):
-    """What came of mutations, and when the server had answered (our clock)."""
+    """What came of mutations, and when the server had answered (our clock). ``forgotten``: the mutation that asked
+    to forget the filter."""
 
     filter_id: FilterToken
     target: str
@@ -588,6 +609,7 @@ class Settled(Model):
     items: tuple[SettledItem, ...] = ()
     handovers: tuple[Handover, ...] = ()
     label: LabelSettled | None = None
+    forgotten: str = ""
 
 
 # --- events (public) --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from whole import World, check
+from whole import check
 from whole.telling import (
     answer_all,
     copy_back,
@@ -27,9 +27,7 @@ from whole.telling import (
     told,
     type_in,
     warnings,
-    without_versions,
 )
-
 
 # ---- D1
 

@@ -13,7 +13,7 @@ from contactsync.errors import NotConnected, Rejected, TokenExpired, Unavailable
 from contactsync.google.port import Label, PeopleApi, PeoplePage
 from contactsync.google_watcher.service import GoogleWatcher
 from contactsync.hashing import Hasher
-from contactsync.runtime.bus import Fence, Refused, Transient
+from contactsync.runtime.bus import Fence, Put, Refused, Transient
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import (
     AccountObserved,
@@ -437,3 +437,40 @@ async def test_partners_are_named_at_once_where_the_index_is_complete_and_fresh(
         await bus.request("contacts.v1.query.match", question)
     for subscription in subscriptions:
         await subscription.close()
+
+
+async def test_a_filter_that_left_the_account_is_told_nothing_more(watched: Watched) -> None:
+    gone = orjson.dumps({"resource": "", "gone": 1.0})
+    await watched.scene.put(f"state.account.{ACCOUNT}.label.f1", gone)
+    await watched.poll()
+    watched.scene.told()
+    watched.account.put("people/c1", "L1", 1, given="Anna")
+    watched.account.put("people/c2", "L2", 2, given="Rob")
+    await watched.poll()
+    told = watched.scene.told()
+    assert {message.filter_id for message in only(told, GoogleObserved)} == {"f2"}
+
+
+async def test_an_account_that_the_last_filter_left_is_polled_no_more_and_nothing_is_kept(watched: Watched) -> None:
+    for key in ("grant", "label.f1", "label.f2"):
+        await watched.scene.bus.commit(None, [Put(f"state.account.{ACCOUNT}.{key}", None)])
+    watched.account.dead = True  # the grant was revoked
+    watched.scene.told()
+    watched.account.requests.clear()
+    for _ in range(3):
+        await watched.poll()
+    assert watched.account.requests == []
+    assert watched.scene.told() == []
+    await watched.look("changes")  # a last look of before
+    assert watched.scene.wakes.at == {}
+    assert f"state.account.{ACCOUNT}.cursor" not in watched.scene.server.values
+
+
+async def test_a_revoked_account_whose_filters_leave_later_is_left_too(watched: Watched) -> None:
+    watched.account.dead = True
+    await watched.poll()
+    for key in ("grant", "label.f1", "label.f2"):
+        await watched.scene.bus.commit(None, [Put(f"state.account.{ACCOUNT}.{key}", None)])
+    await watched.poll()
+    assert watched.scene.wakes.at == {}
+    assert f"state.account.{ACCOUNT}.cursor" not in watched.scene.server.values

@@ -91,7 +91,10 @@ def convergence(
             if (person := partners.get(number)) is None:
                 broken.append(f"contact {number} has no person under {synced.label}")
                 continue
-            notes = " ".join(row["notes"]) if row else ""
+            # What one side cannot hold is said by the filter that merges the fields.
+            notes = " ".join(
+                note for one in rows.values() for r in one if r["contact"] == number for note in r["notes"]
+            )
             mine = contacts[number].fields
             broken += [
                 f"contact {number}: {name} differs: {mine.get(name)!r} and {person.fields.get(name)!r}"
@@ -227,6 +230,8 @@ def _lost(world: World, claim: Claim, rows: list[Row], member: bool) -> list[str
     notes = " ".join(note for row in rows for note in row["notes"])
     if all(sides.values()) or f"{claim.field}:" in notes:
         return []
+    if claim.side == "google" and any(row["state"] == "merged" for row in rows):
+        return []  # typed on a person that had the stamps of several contacts: it is the survivor's now
     states = {row["state"] for row in rows}
     linked = member and resource is not None and states & {*HEALTHY} and not states & {*HELD}
     if not linked and (sides[claim.side] or (claim.side == "google" and sides["planfix"])):

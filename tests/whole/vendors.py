@@ -239,6 +239,16 @@ class SignIn:
             raise Unavailable(f"Google's sign-in answered {response.status}", 10.0)
         return granted(content)
 
+    async def revoke(self, token: str) -> None:
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        request = Request("POST", "/revoke", {}, headers, f"token={token}".encode())
+        try:
+            response = await self.vendors.exchange(request, self.life, within_s=20.0)
+        except (OSError, TimeoutError) as error:
+            raise Unavailable("Google's sign-in is not reachable") from error
+        if response.status >= 500:
+            raise Unavailable(f"Google answered {response.status} to a revocation", 10.0)
+
 
 def granted(content: Mapping[str, Any]) -> TokenAnswer:
     scope = content.get("scope")

@@ -103,7 +103,8 @@ class PeopleApi(Protocol):
     async def create_label(self, name: str, stamp: str, *, cls: Class) -> Label:
         """Raises Exists when the name is taken."""
 
-    async def update_label(self, label: Label, *, name: str | None, stamp: str | None, cls: Class) -> Label: ...
+    async def update_label(self, label: Label, *, name: str | None, stamp: str | None, cls: Class) -> Label:
+        """None leaves as it is; an empty stamp takes ours off."""
 
     async def modify_members(
         self, label: str, add: Sequence[str], remove: Sequence[str], *, cls: Class

@@ -27,9 +27,14 @@ class Labels:
     def __init__(self, account: Account, people: PeopleApi, clock: Clock, lag_s: float) -> None:
         self._account, self._people, self._clock, self._lag_s = account, people, clock, lag_s
 
-    async def settle(self, filter_id: str, wish: LabelMutation, cls: Class, fence: Fence) -> LabelSettled:
+    async def settle(
+        self, filter_id: str, wish: LabelMutation, cls: Class, fence: Fence, since: float = 0.0
+    ) -> LabelSettled:
         """Carry out one label mutation, once; raises Transient while an earlier create may still come to light."""
         record = self._account.labels.get(filter_id, LabelRecord())
+        if record.gone:
+            record = LabelRecord()  # it has come back since (`forgetting.counts`)
+        record = replace(record, since=max(record.since, since))
         if wish.revision <= record.rev:
             return answer(record, wish)
         try:
@@ -47,6 +52,20 @@ class Labels:
         await self._account.commit(fence, Changes(labels={filter_id: after}))
         return answer(after, wish)
 
+    async def known(self, filter_id: str, since: float, fence: Fence) -> bool:
+        """Whether the filter has a label. If only our record of it was lost, the stamp on it tells."""
+        record = self._account.labels.get(filter_id)
+        if record is not None:
+            return bool(record.resource)
+        labels = await self._people.list_labels(cls=Class.CHANGE)
+        match choose(labels, filter_id, "", ""):
+            case Reuse(label):
+                found = made(LabelRecord(since=since), label, label.name, reused=True)
+                await self._account.commit(fence, Changes(labels={filter_id: found}))
+                return True
+            case _:
+                return False
+
     async def _ensure(
         self, filter_id: str, record: LabelRecord, wish: LabelMutation, cls: Class, fence: Fence
     ) -> LabelRecord:
@@ -58,12 +77,17 @@ class Labels:
                     given = record.given if record.given and record.resource in ("", label.resource) else ""
                     if not given and fold(label.name) in map(fold, names(wish.name)):
                         given = label.name
+                    found = label.stamp == filter_id and not record.resource and not record.sent_at
+                    record = replace(record, found=found or (record.found and bool(record.resource)))
                     if label.stamp != filter_id:
                         label = await self._people.update_label(label, name=None, stamp=filter_id, cls=cls)
                     return made(record, label, given, reused=True)
                 case Adopt(label):
                     label = await self._people.update_label(label, name=None, stamp=filter_id, cls=cls)
                     return made(record, label, label.name, reused=True)
+                case Create() if not wish.make:
+                    reason = "the label is not in Google any more"
+                    return replace(record, outcome=Outcome.GONE, reason=reason)
                 case Create(name):
                     if not record.sent_at or fold(record.given) != fold(name):
                         record = replace(record, resource="", given=name, sent_at=self._clock())
@@ -135,5 +159,6 @@ def answer(record: LabelRecord, wish: LabelMutation) -> LabelSettled:
         label=record.resource,
         name=record.name,
         reused=record.reused,
+        found=record.found,
         reason=record.reason,
     )

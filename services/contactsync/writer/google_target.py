@@ -28,9 +28,10 @@ from contactsync.google.port import PeopleApi
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
-from contactsync.writer import capacity, google_creates, google_updates
+from contactsync.writer import capacity, google_creates, google_updates, witness
 from contactsync.writer.account import Account, AskKey, Changes, asks_of
 from contactsync.writer.batching import BatchRules, waits_until
+from contactsync.writer.forgetting import Forgetting, Release, keep_grant
 from contactsync.writer.google_creates import Creates
 from contactsync.writer.google_labels import Labels
 from contactsync.writer.google_updates import Changed, Done, Refused, Update, Updates, Vanished
@@ -49,6 +50,7 @@ from contactsync.writer.google_writes import Writes
 from contactsync.writer.identity import Ask, Known, known_after, unite
 from contactsync.writer.intent import Intent, unresolved, without
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
+from contactsync.writer.witness import Standing
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     AccountObserved,
@@ -60,6 +62,7 @@ from contactsync_contracts.messages import (
 
 CLASSES: Final = (Class.HUMAN, Class.CHANGE, Class.BACKGROUND)
 PAUSE_MAX_S: Final = 120.0
+DOUBT_S: Final = 900.0
 DELETE_MAX: Final = 500
 DELETE_SINGLES_BELOW: Final = 11
 DELETES_MAX: Final = 6
@@ -107,6 +110,7 @@ class GoogleTarget:
         wake: Callable[[float], None],
         day_left: Callable[[], Awaitable[int | None]],
         metrics: Metrics | None = None,
+        release: Release = keep_grant,
     ) -> None:
         self._metrics = metrics
         self._name, self._people, self._bus, self._config = account, people, bus, config
@@ -115,6 +119,7 @@ class GoogleTarget:
         self._writes = Writes(self._account, config)
         self._inbox = Inbox(bus, account, clock)
         self._outbox = Outbox(bus, account)
+        self._forgetting = Forgetting(self._account, people, bus, self._outbox, clock, release)
         self._labels = Labels(self._account, people, clock, rules.lag_s)
         self._updates = Updates(people, rules.batches, self._lost_labels, self._sized)
         self._creates = Creates(
@@ -125,6 +130,7 @@ class GoogleTarget:
         self._more: dict[str, bool] = {}
         self._told: set[str] = set()
         self._undeleted: Counter[int] = Counter()
+        self._doubt_before = clock() - DOUBT_S
 
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
         """One turn. Raises Transient while something given here has to come again."""
@@ -148,10 +154,14 @@ class GoogleTarget:
     # ---- one turn
 
     async def _turn(self, letters: Sequence[Letter], fence: Fence) -> None:
+        letters = await self._forgetting.settle(letters, self._inbox.answered, fence)
         await self._count_people(letters, fence)
         await self._settle_labels(letters, fence)
         self._collect(letters, fence)
         await self._answer_settled(fence)
+        doubted = witness.doubted(self._open.values(), self._account.people, self._account.intent, self._doubt_before)
+        if len(doubted) > len(self._account.intent):
+            await self._account.commit(fence, Changes(intent=doubted))
         if self._account.intent:
             await self._creates.look(fence, Class.CHANGE)
         works = await self._with_places(self._works(), fence)
@@ -194,7 +204,7 @@ class GoogleTarget:
             wish, mutate = letter.mutate.label, letter.mutate
             if wish is None or wish.mutation_id in self._inbox.answered:
                 continue
-            settled = await self._labels.settle(mutate.filter_id, wish, mutate.cls, fence)
+            settled = await self._labels.settle(mutate.filter_id, wish, mutate.cls, fence, mutate.since)
             self._inbox.answered.add(wish.mutation_id)
             self._outbox.label(mutate.filter_id, settled, answered_at=self._clock(), epoch=fence.epoch)
             await self._outbox.flush()
@@ -229,16 +239,28 @@ class GoogleTarget:
             self._outbox.settled(filter_id, items, answered_at=self._clock(), epoch=fence.epoch)
 
     async def _answer_settled(self, fence: Fence) -> None:
-        """Revisions that were settled before get the stored answer; asks without a label cannot be done."""
+        """Revisions that were settled before get the stored answer, those from an older state are told so; asks
+        without a label cannot be done."""
         again: list[tuple[Ask, SettledItem]] = []
-        for (contact, filter_id), ask in self._open.items():
+        behind: list[tuple[Ask, Known]] = []
+        claimed: dict[str, int] = {}
+        for (contact, filter_id), ask in sorted(self._open.items(), key=lambda item: item[0]):
             known = self._account.people.get(contact)
             want = known.wants.get(filter_id) if known is not None else None
-            if known is not None and want is not None and want.rev >= ask.mutation.revision:
+            past = witness.standing(known, ask)
+            if known is not None and past is Standing.BEHIND:
+                behind.append((ask, known))
+            elif (other := witness.other_owner(self._account.people, ask, claimed)) is not None:
+                again.append((ask, witness.merged(ask, other)))
+            elif known is not None and want is not None and past is Standing.SETTLED:
                 item = item_of(ask, want.outcome, kept=known.kept, removed=want.removed, reason=want.reason)
                 again.append((ask, item))
-            elif ask.mutation.op != "remove" and not self._writes.label(filter_id):
+            elif ask.mutation.op != "remove" and not await self._labels.known(filter_id, ask.since, fence):
                 again.append((ask, item_of(ask, Outcome.REFUSED, reason="the filter has no label yet")))
+        if behind:
+            labels = {ask.filter_id: self._writes.label(ask.filter_id) for ask, _ in behind}
+            lost = await self._lost_labels([label for label in labels.values() if label])
+            again += await witness.behind(self._people, behind, labels, lost)
         await self._say(again, self._clock(), Changes(drop=[key_of(ask) for ask, _ in again]), fence)
 
     def _works(self) -> list[Work]:

@@ -126,3 +126,4 @@ class Verdict:
     wrote: bool = False
     otherwise: Contact = field(default_factory=dict)
     """Where a settled mutation is answered again: what Planfix had answered otherwise than it was sent."""
+    latest: int = 0

@@ -21,6 +21,7 @@ from contactsync.runtime.bus import Bus, Fence, Put, Transient
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
 from contactsync.runtime.state import commit_all
+from contactsync.writer.identity import mark_of
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
 from contactsync.writer.planfix_batch import (
     GROUP_MAX,
@@ -36,7 +37,10 @@ from contactsync.writer.planfix_batch import (
 )
 from contactsync.writer.planfix_creates import LearnsExtraEmails, PlanfixCreates
 from contactsync.writer.planfix_fields import write_fields
+from contactsync.writer.planfix_forgetting import PlanfixForgetting
+from contactsync.writer.witness import OLDER
 from contactsync_contracts import subjects
+from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, LookPlanfix, Outcome, PlanfixContact, SettledItem
 
 CLASSES: Final = (Class.HUMAN, Class.CHANGE, Class.BACKGROUND)
@@ -51,13 +55,14 @@ QUEUED_WAIT_S: Final = 3.0
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What is remembered of a contact's last mutation by one filter. otherwise: the written fields that Planfix
-    answered otherwise than they were sent; refused: those it did not take."""
+    answered otherwise than they were sent; refused: those it did not take. mark: tells copies of it from others."""
 
     rev: int
     outcome: Outcome
     reason: str = ""
     otherwise: Contact = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    mark: str = ""
 
 
 _SETTLED: Final = TypeAdapter(Settled)
@@ -104,12 +109,14 @@ class PlanfixTarget:
         self._inbox = Inbox(bus, subjects.PLANFIX, clock)
         self._outbox = Outbox(bus, subjects.PLANFIX)
         self._creates = PlanfixCreates(api, bus, clock, lag_s)
+        self._forgetting = PlanfixForgetting(bus, self._outbox, clock)
         self._tries: Counter[str] = Counter()
 
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
         """One turn: the first hundred that wait. Raises Transient while something given here has to come again."""
         await self._outbox.flush()
         letters = await self._inbox.read(deliveries)
+        letters = await self._forgetting.settle(letters, self._inbox.answered, fence)
         asks = self._collect(letters, fence)
         await self._outbox.flush()
         now = self._clock()
@@ -195,6 +202,10 @@ class PlanfixTarget:
             record = records.get(key)
             stored = _SETTLED.validate_json(record.value) if record is not None else None
             if stored is not None and stored.rev >= ask.mutation.revision:
+                same = stored.rev == ask.mutation.revision and stored.mark in ("", mark_of(ask.mutation))
+                if not same:
+                    again.append((ask, Verdict(Outcome.STALE, reason=OLDER, latest=stored.rev)))
+                    continue
                 verdict = Verdict(stored.outcome, None, None, stored.refused, stored.reason, False, stored.otherwise)
                 again.append((ask, verdict))
             else:
@@ -435,7 +446,8 @@ def settled_of(ask: Ask, verdict: Verdict) -> Settled:
     otherwise: Contact = {}
     if verdict.outcome is Outcome.DONE:
         otherwise = {name: now[name] for name, value in mutation.fields.items() if name in now and now[name] != value}
-    return Settled(mutation.revision, verdict.outcome, verdict.reason, otherwise, dict(verdict.refused or {}))
+    refused = dict(verdict.refused or {})
+    return Settled(mutation.revision, verdict.outcome, verdict.reason, otherwise, refused, mark_of(mutation))
 
 
 def item_of(ask: Ask, verdict: Verdict) -> SettledItem:
@@ -451,4 +463,5 @@ def item_of(ask: Ask, verdict: Verdict) -> SettledItem:
         refused=dict(verdict.refused or {}),
         otherwise=dict(verdict.otherwise),
         reason=verdict.reason,
+        latest=verdict.latest,
     )

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import joining, observe, places, reasons, runs, settle, sweeping
+from contactsync.reconciler.core import (
+    copies,
+    joining,
+    observe,
+    places,
+    reasons,
+    rebuilding,
+    runs,
+    settle,
+    sweeping,
+)
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side
@@ -39,6 +49,7 @@ def people_observed(draft: Draft, event: GoogleObserved, now: float) -> None:
     by_name = event.request_id == BY_NAME
     for person in event.people:
         owner = _partner_of(draft, person)
+        copies.stamps_seen(draft, person, owner)
         if owner is None:
             joining.stranger_seen(draft, person, event.seen_at, by_name=by_name)
             continue
@@ -50,7 +61,7 @@ def people_observed(draft: Draft, event: GoogleObserved, now: float) -> None:
 
 
 def people_gone(draft: Draft, event: GoogleGone, now: float) -> None:
-    for resource in event.resources:
+    for resource in sorted(event.resources, key=lambda name: (draft.index.owner_of(name) or 0, name)):
         if draft.drop_named(resource):
             draft.amend(left_at=draft.now)
         contact = draft.index.owner_of(resource)
@@ -61,6 +72,9 @@ def people_gone(draft: Draft, event: GoogleGone, now: float) -> None:
             continue  # the writer finds out by itself and says so
         if event.seen_at < link.google_at:
             draft.wishes.people.add(resource)  # it has been there since
+            continue
+        if (followed := copies.followed(draft, link, now)) is not None:
+            draft.put(followed)
             continue
         draft.decisions.forget_same(contact, resource)
         free = replace(link, asked="") if link.asked == "person" else link
@@ -80,6 +94,7 @@ def people_listed(draft: Draft, event: GoogleListed, now: float) -> None:
             draft.wishes.people.add(resource)
     if not event.last:
         return
+    rebuilding.google_listed(draft, event)
     draft.amend(google_seen_at=event.began_at)
     places.listed(draft, event)
     sweeping.start(draft, sweeping.REMATCH)
@@ -96,11 +111,11 @@ def _partner_of(draft: Draft, person: GooglePerson) -> int | None:
     if owner is not None:
         _follow_merge(draft, owner, person)
         return owner
-    for name in person.previous:
-        owner = draft.index.owner_of(name)
-        if owner is not None:
-            _follow_merge(draft, owner, person)
-            return owner
+    before = {other for name in person.previous if (other := draft.index.owner_of(name)) is not None}
+    if before:
+        owner = min(before)
+        _follow_merge(draft, owner, person)
+        return owner
     for stamp in sorted(person.stamps, key=lambda s: s.contact):
         entry = draft.index.get(stamp.contact)
         if entry is None or entry.state is ContactState.MERGED:

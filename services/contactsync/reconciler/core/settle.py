@@ -19,9 +19,15 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
     pending = link.pending
     if pending is None:
         return link
+    if item.latest > link.revision:
+        # Our state is older than what was done; what a human did since is found again.
+        known = link
+        link = replace(link, revision=item.latest)
+        if item.outcome is Outcome.GONE and pending.op != "remove":
+            return _thrown_away(known, link, item, now)
     match item.outcome:
         case Outcome.DONE if pending.op == "remove":
-            return _removed(link)
+            return _removed(link, item)
         case Outcome.DONE:
             return _done(link, pending, item, rules, answered_at, now)
         case Outcome.LABELLED:
@@ -33,6 +39,8 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
         case Outcome.STALE:
             free = replace(link, pending=None, leaving=False)
             seen = _take_planfix(_see_person(free, item.person, label), item.planfix, answered_at)
+            if item.latest:
+                seen = _recognised(seen, item)
             # An answer that shows nothing new would be merged into the same write again.
             return replace(seen, asked="person", asked_at=now) if seen == free and link.resource else seen
         case Outcome.GONE if pending.side is Side.GOOGLE:
@@ -53,6 +61,22 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
             return replace(link, pending=None, leaving=pending.op == "remove", hold=Hold("quarantined", reason))
 
 
+def _recognised(link: Link, item: SettledItem) -> Link:
+    """The writer knows the person of a link whose state is old or was lost."""
+    stamped = item.person is not None and any(s.contact == link.contact for s in item.person.stamps)
+    return replace(link, own=link.own or item.kept, stamped=link.stamped or stamped)
+
+
+def _thrown_away(known: Link, link: Link, item: SettledItem, now: float) -> Link | None:
+    """A human deleted the person (or took it out of the label: then it is told) after the state that we have."""
+    free = replace(link, pending=None, asked="", hold=None, due=False)
+    if not known.member and not known.kept:
+        return None
+    if item.person is None:
+        return replace(free, labelled=False, dismissed=reasons.DELETED, dismissed_at=now)
+    return replace(_take_person(free, item.person), labelled=False, dismissed=reasons.UNLABELLED, dismissed_at=now)
+
+
 def person_gone(link: Link, at: float, now: float) -> Link | None:
     """The person is not in Google any more (a look-up by name said so at `at`). Whether a human deleted this one, or
     most of what is under the label, is told once the label itself was looked at."""
@@ -68,12 +92,12 @@ def person_gone(link: Link, at: float, now: float) -> Link | None:
     )
 
 
-def _removed(link: Link) -> Link | None:
+def _removed(link: Link, item: SettledItem) -> Link | None:
     """The label came off. A contact that came back in the meantime is linked again, from the start."""
     if not link.member and not link.kept:
         return None
     if link.undoing is not None and link.undoing.unlink:
-        return let_go(link, link.undoing.unlink)
+        return let_go(_take_person(link, item.person), link.undoing.unlink)
     return anew(link)
 
 
@@ -201,6 +225,11 @@ def _stays(known: str, link: Link, pending: Pending) -> bool:
     if about is None or pending.side is Side.PLANFIX:
         return False
     return shows(link.google or {}, *about) and not shows(link.planfix or {}, *about)
+
+
+def is_gone(link: Link) -> bool:
+    """Nothing is left of its person: deleted by a human, or merged into another contact's."""
+    return link.merged_into is not None or link.dismissed == reasons.DELETED
 
 
 def merged(link: Link, survivor: int) -> Link:
