@@ -275,12 +275,13 @@ FOUND = replace(LINK, source_id="", google=None, stamped=False, own=None, labell
 OWNERSHIP = [
     # name, link, person, own, stamped
     ("as_it_was", LINK, {}, Kept.OURS, True),
-    ("stamp_lost", LINK, {"stamps": (FOREIGN,)}, Kept.OURS, True),
-    ("found_by_stamp", FOUND, {"stamps": (FOREIGN, OURS)}, Kept.OURS, True),
+    ("stamp_replaced", LINK, {"stamps": (FOREIGN,)}, Kept.OURS, False),
+    ("found_by_stamp", FOUND, {"stamps": (OURS,)}, Kept.OURS, True),
+    ("found_by_one_of_two_stamps", FOUND, {"stamps": (FOREIGN, OURS)}, Kept.OURS, False),
     ("found_by_stamp_adopted", FOUND, {"stamps": (ADOPTED,)}, Kept.ADOPTED, True),
     ("found_without_one", FOUND, {}, None, False),
     ("another_contacts_stamp", FOUND, {"stamps": (FOREIGN,)}, None, False),
-    ("known_better", replace(LINK, stamped=False), {"stamps": (ADOPTED,)}, Kept.OURS, True),
+    ("known_better", replace(LINK, stamped=False), {"stamps": (ADOPTED,)}, Kept.OURS, False),
     ("merged_into_a_strangers", LINK, ELSEWHERE, Kept.ADOPTED, False),
     ("merged_with_the_stamp", LINK, {**ELSEWHERE, "stamps": (OURS,)}, Kept.ADOPTED, False),
     ("merged_and_stamped_again", LINK, {**ELSEWHERE, "stamps": (ADOPTED,)}, Kept.ADOPTED, True),

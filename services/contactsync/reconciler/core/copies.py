@@ -22,7 +22,7 @@ def stamps_seen(draft: Draft, person: GooglePerson, owner: int | None) -> None:
         link = draft.links.get(stamp.contact)
         if stamp.contact == owner or link is None or link.merged_into is not None:
             continue
-        if link.resource in (None, person.resource):
+        if link.resource in (None, person.resource) or draft.decisions.apart(stamp.contact, person.resource):
             continue
         if link.dismissed == reasons.DELETED and owner is not None:
             draft.put(settle.merged(link, owner))
@@ -35,7 +35,7 @@ def stamps_seen(draft: Draft, person: GooglePerson, owner: int | None) -> None:
 def followed(draft: Draft, link: Link, now: float) -> Link | None:
     """The link whose person is gone, where its stamp was seen on another one."""
     at = link.stamp_on
-    if not at or link.dismissed or link.merged_into is not None:
+    if not at or link.dismissed or link.merged_into is not None or draft.decisions.apart(link.contact, at):
         return None
     if link.pending is not None and link.pending.side is Side.GOOGLE:
         return None
