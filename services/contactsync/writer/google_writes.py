@@ -57,7 +57,9 @@ class Writes:
         if not work.united.wanted and known.kept is not Kept.ADOPTED:
             return None
         if writes is None or not writes.mutation.fields:
-            if known.resource and known.memberships:
+            # A version that we do not know has labels that we do not know: a human may have taken ours off.
+            seen = [ask.mutation.etag for ask in work.united.asks if ask.mutation.etag]
+            if known.resource and known.memberships and all(map(known.knows, seen)):
                 return Version(known.lay_over({}), known.etag, resource, known.source_id)
             asks: Iterable[Ask] = work.united.asks
         else:
