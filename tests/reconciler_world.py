@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from contactsync.hashing import Hasher
+from contactsync.reconciler.core import leaving
 from contactsync.reconciler.core.commands import Command
 from contactsync.reconciler.core.decided import decided_from_json, decided_to_json
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json, filter_to_json
@@ -26,6 +27,7 @@ from contactsync.reconciler.core.link import (
 )
 from contactsync.reconciler.core.machine import Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync.reconciler.core.places import PEOPLE_MAX
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.contact import Contact, Element
@@ -107,6 +109,10 @@ class World:
     refuse: dict[int, str] = field(default_factory=dict)
     read_only: set[int] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
+    backwards: bool = False
+    """Whether Planfix lists the highest numbers first."""
+    crowd: int = 0
+    """People in the account besides those in `people`."""
     now: float = 1000.0
     on_step: Callable[[Step], None] = lambda step: None
     policy: Policy = field(default_factory=Policy)
@@ -123,8 +129,10 @@ class World:
         self.mutations: dict[str, list[tuple[int, bytes]]] = {}
         self.writes: list[str] = []
         self.identity: dict[int, tuple[str, Kept]] = {}
-        self.settled: dict[tuple[str, int], tuple[int, Outcome]] = {}
+        self.settled: dict[tuple[str, int], tuple[int, Outcome, str]] = {}
         self.markers: dict[str, int] = {}
+        self.forgotten: list[str] = []
+        self.label_found = False
         self._serial = 0
 
     # ---- the store
@@ -244,7 +252,21 @@ class World:
             machine.load(self._read(due))
             machine.touch(due)
             said += self._finish(machine)
+        if machine.erasing:
+            said += self._erase()
         return said
+
+    def _erase(self) -> list[Outgoing]:
+        """As the actor does; the history moves along to another account."""
+        record = self.record
+        following = leaving.successor(record, self.now)
+        for key in list(self.stored):
+            stays = key.startswith("history.") and following is not None
+            if key != "record" and not stays and leaving.outlives(record, key) == "no":
+                del self.stored[key]
+        self._store("record", filter_to_json(following) if following is not None else None)
+        self.machine = self.load()
+        return self._finish(self.machine) if following is not None else []
 
     def _read(self, contacts: Iterable[int]) -> list[Link]:
         return [link for contact in contacts if (link := self.link(contact)) is not None]
@@ -388,7 +410,7 @@ class World:
                 low="",
                 high=LAST,
                 resources=tuple(ours),
-                people_total=len(self.people),
+                people_total=len(self.people) + self.crowd,
                 last=True,
                 request_id=look.request_id if look.what == "listing" else "",
             )
@@ -433,8 +455,11 @@ class World:
     def _look_planfix(self, look: LookPlanfix) -> Iterable[Event]:
         if look.what == "listing":
             members = sorted(self.members)
+            many = look.probe is not None and len(members) > look.probe
+            members.sort(reverse=self.backwards)
             for start in range(0, len(members), 2):
-                yield self.saw_planfix(*members[start : start + 2], member=True)
+                page = self.saw_planfix(*members[start : start + 2], member=True)
+                yield page.model_copy(update={"total_hint": (look.probe or 0) + 1}) if many else page
             yield PlanfixListed(
                 filter_id=FILTER,
                 began_at=self.now,
@@ -460,6 +485,7 @@ class World:
                 gone=gone,
                 present=tuple(c for c in look.contacts if c in self.members),
                 undecided=tuple(c for c in away if c not in gone),
+                request_id=look.request_id,
             )
         else:
             answers = []
@@ -482,13 +508,28 @@ class World:
             copies = self.mutations.setdefault(one.mutation_id, [])
             copies.append((one.revision, one.model_dump_json().encode()))
         label = None
+        if message.forget is not None:
+            self.forgotten.append(message.target)
+            if message.target == ACCOUNT:
+                self.identity.clear()
+                self.settled = {key: value for key, value in self.settled.items() if key[0] != "google"}
+            yield Settled(
+                filter_id=FILTER,
+                target=message.target,
+                answered_at=self.now,
+                forgotten=message.forget.mutation_id,
+            )
+            return
         if message.label is not None:
+            found = self.label_found and not self.label
             self.label = True
             label = LabelSettled(
                 mutation_id=message.label.mutation_id,
                 outcome=Outcome.DONE,
                 label=self.label_name,
                 name=message.label.name,
+                reused=found,
+                found=found,
             )
         for google in message.google:
             items.append(self._once("google", google.contact, google, self._write_google))
@@ -500,20 +541,37 @@ class World:
         yield Settled(filter_id=FILTER, target=message.target, answered_at=self.now, items=tuple(items), label=label)
 
     def _once(self, side: str, contact: int, one: Any, write: Callable[[Any], SettledItem]) -> SettledItem:
-        revision, outcome = self.settled.get((side, contact), (0, Outcome.DONE))
-        if one.revision <= revision:
+        revision, outcome, mark = self.settled.get((side, contact), (0, Outcome.DONE, ""))
+        if one.revision == revision and mark == mark_of(one):
             return _item(one, outcome)
+        if one.revision <= revision:
+            return self._behind(side, one, revision)
         item = write(one)
-        self.settled[side, contact] = one.revision, item.outcome
+        self.settled[side, contact] = one.revision, item.outcome, mark_of(one)
         return item
+
+    def _behind(self, side: str, one: Any, latest: int) -> SettledItem:
+        """As the writer answers an older state (`writer/witness.py`)."""
+        known = self.identity.get(one.contact)
+        if side == "planfix" or known is None or one.op == "remove":
+            return _item(one, Outcome.STALE, latest=latest)
+        person = self.people.get(known[0])
+        off = person is not None and self.label and self.label_name not in person.labels
+        shown = self._shown(person) if person is not None else None
+        outcome = Outcome.GONE if person is None or off else Outcome.STALE
+        return _item(one, outcome, latest=latest, person=shown, kept=known[1])
 
     def _write_google(self, one: GoogleMutation) -> SettledItem:
         if one.contact in self.refuse:
             return _item(one, Outcome.REFUSED, reason=self.refuse[one.contact])
         known, kept = self.identity.get(one.contact, (one.resource, None))
+        if one.resource and known != one.resource:
+            kept = None
         resource = one.resource or known
         person = self.people.get(resource or "")
         if one.op == "ensure" and person is None:
+            if len(self.people) + self.crowd >= PEOPLE_MAX:
+                return _item(one, Outcome.FULL)
             self._serial += 1
             person = self.people[f"people/n{self._serial}"] = Person(f"people/n{self._serial}", {})
             kept = Kept.OURS
@@ -534,9 +592,10 @@ class World:
             return _item(one, Outcome.DONE, removed=ours, person=None)
         person.fields = {**person.fields, **self.google_server(one.fields)}
         person.labels.add(self.label_name)
-        kept = Kept.ADOPTED if one.op == "adopt" else kept or Kept.ADOPTED
-        if not any(stamp == Stamp(contact=one.contact, kept=kept) for stamp in person.stamps):
-            person.stamps = [Stamp(contact=one.contact, kept=kept)]
+        stamp = next((stamp for stamp in person.stamps if stamp.contact == one.contact), None)
+        if kept is None:
+            kept = stamp.kept if stamp is not None and one.op != "adopt" else Kept.ADOPTED
+        person.stamps = [Stamp(contact=one.contact, kept=kept)]
         self.identity[one.contact] = person.resource, kept
         return _item(one, Outcome.DONE, person=self._shown(person), kept=kept)
 
@@ -590,6 +649,10 @@ def _content(out: Outgoing) -> Model:
 def in_mode(mode: str, **more: Any) -> World:
     """`mode`: steady, restarts, crashes."""
     return World(restarts=mode == "restarts", crashes=mode == "crashes", **more)
+
+
+def mark_of(one: GoogleMutation | PlanfixMutation) -> str:
+    return one.model_dump_json(include={"op", "fields", "contact"})
 
 
 def keys(fields: Contact, name: str) -> set[str]:

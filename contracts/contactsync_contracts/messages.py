@@ -227,7 +227,8 @@ class LookPlanfix(Model):
     ``listing``: the whole filter, with all fields, as its owner sees it; ``contacts``: these numbers, with their
     membership of the filter; ``confirm``: whether the missing ``contacts`` have really left, asked together with
     ``known`` members (2-semantics 2.4); ``match``: Planfix contacts with these addresses; ``filter``: the filter
-    itself. Without ``filter_id`` (``contacts`` only) the answer goes to every filter that holds them.
+    itself. Without ``filter_id`` (``contacts`` only) the answer goes to every filter that holds them. ``probe``
+    (``listing`` only): whoever asks wants to know at once whether more than so many contacts may come.
     """
 
     request_id: str
@@ -237,6 +238,7 @@ class LookPlanfix(Model):
     contacts: tuple[int, ...] = ()
     known: tuple[int, ...] = ()
     match: tuple[PersonQuery, ...] = ()
+    probe: int | None = None
     not_before: float = 0.0
     cls: Class = Class.CHANGE
     reason: str = ""
@@ -258,7 +260,8 @@ class PlanfixObserved(Model):
 
     ``member`` is true when the read was conditioned on the filter and on what its owner can see, so that each
     contact in it is a member; null when the read says nothing about membership.
-    ``request_id`` names the look that this answers.
+    ``request_id`` names the look that this answers. ``total_hint``: the listing that this belongs to may bring so
+    many contacts or more, which is more than its ``probe``.
     """
 
     filter_id: FilterToken
@@ -457,6 +460,7 @@ class GoogleMutation(Model):
     identity map. ``update``: these ``fields`` (changed ones only) are written over ``raw`` at ``etag``, the label
     is on. ``adopt``: like update for a person that was found by match: the stamp says *adopted*.
     ``remove``: the label comes off; a person of ours that nothing else holds is deleted.
+    ``at``: when it was decided.
     """
 
     contact: ContactNumber
@@ -470,15 +474,26 @@ class GoogleMutation(Model):
     raw: dict[str, Any] | None = None
     base_planfix: Contact | None = None
     base_google: Contact | None = None
+    at: float = 0.0
 
 
 class LabelMutation(Model):
-    """``ensure``: the filter has its label, named like it; ``rename``: if its name is still the one we gave."""
+    """``ensure``: the filter has its label, named like it; ``rename``: if its name is still the one we gave.
+    Without ``make`` a label that is not there is not made."""
 
     mutation_id: str
     revision: Annotated[int, Field(ge=1)]
     op: Literal["ensure", "rename"]
     name: str
+    make: bool = True
+
+
+class Forget(Model):
+    """The filter is over for this target: nothing that was asked before is done any more, and what was kept of it is
+    erased. ``emptied``: its people were taken away before, so that our stamp leaves its label, too."""
+
+    mutation_id: str
+    emptied: bool = False
 
 
 class PlanfixMutation(Model):
@@ -504,7 +519,8 @@ class PlanfixMutation(Model):
 
 class Mutate(Model):
     """One message to the writer. ``since`` and ``two_way`` rank the filters that hold one contact (2.4);
-    ``more`` says that further mutations follow at once, so that batches may wait to be full."""
+    ``more`` says that further mutations follow at once, so that batches may wait to be full. ``people_total`` and
+    ``people_at``: how many people the newest complete listing of the account showed, and when it began (0: none)."""
 
     filter_id: FilterToken
     target: str
@@ -513,9 +529,12 @@ class Mutate(Model):
     since: float = 0.0
     two_way: bool = True
     more: bool = False
+    people_total: int = 0
+    people_at: float = 0.0
     label: LabelMutation | None = None
     google: tuple[GoogleMutation, ...] = ()
     planfix: tuple[PlanfixMutation, ...] = ()
+    forget: Forget | None = None
 
 
 # --- settled ----------------------------------------------------------------------------------------------
@@ -538,8 +557,11 @@ class Outcome(StrEnum):
 
 
 class SettledItem(Model):
-    """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it;
-    ``refused`` names fields that it did not take, with the reason in plain words."""
+    """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it; where a settled
+    mutation is answered again without either, ``otherwise`` holds the written fields that the server had answered
+    otherwise than they were sent. ``refused`` names fields that it did not take, with the reason in plain words.
+    ``latest``: a later revision than this was settled before, so that whoever asks has lost the latest state.
+    ``merged_into``: the person is another contact's."""
 
     contact: int | None = None
     arrival: str | None = None
@@ -551,7 +573,10 @@ class SettledItem(Model):
     kept: Kept | None = None
     removed: bool = False
     refused: dict[str, str] = {}
+    otherwise: Contact = {}
     reason: str = ""
+    latest: int = 0
+    merged_into: int | None = None
 
 
 class Handover(Model):
@@ -563,16 +588,20 @@ class Handover(Model):
 
 
 class LabelSettled(Model):
+    """``found``: it carried this filter's stamp already, although nobody knew of the filter."""
+
     mutation_id: str
     outcome: Outcome
     label: str = ""
     name: str = ""
     reused: bool = False
+    found: bool = False
     reason: str = ""
 
 
 class Settled(Model):
-    """What came of mutations, and when the server had answered (our clock)."""
+    """What came of mutations, and when the server had answered (our clock). ``forgotten``: the mutation that asked
+    to forget the filter."""
 
     filter_id: FilterToken
     target: str
@@ -580,6 +609,7 @@ class Settled(Model):
     items: tuple[SettledItem, ...] = ()
     handovers: tuple[Handover, ...] = ()
     label: LabelSettled | None = None
+    forgotten: str = ""
 
 
 # --- events (public) --------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -133,6 +133,37 @@ def resume(filter_id: str) -> None:
         return str((await client.resume(filter_id))["state"])
 
     click.echo(ask(question))
+
+
+@cli.command()
+@click.argument("filter_id", metavar="FILTER")
+@click.option("--remove-contacts", is_flag=True, help="Take the people that we created out of Google first.")
+def disconnect(filter_id: str, remove_contacts: bool) -> None:
+    """Stop for good and forget a filter; its people stay in Google unless asked otherwise."""
+
+    async def question(client: Client) -> dict[str, Any] | None:
+        return await client.disconnect(filter_id, remove_contacts=remove_contacts)
+
+    left = ask(question)
+    if left is None:
+        click.echo("disconnected")
+    elif left["state"] == "disconnecting":
+        click.echo(f"disconnecting, goes on by itself: {left['reason'] or 'see `status`'}")
+    else:
+        click.echo("requested: the reconciler has not begun yet, is it running?", err=True)
+        raise click.exceptions.Exit(FAILED)
+
+
+@cli.command()
+@click.argument("filter_id", metavar="FILTER")
+def rebuild(filter_id: str) -> None:
+    """Find a filter's links again by the stamps in Google, e.g. after a loss of state."""
+
+    async def question(client: Client) -> None:
+        await client.rebuild(filter_id)
+
+    ask(question)
+    click.echo("requested")
 
 
 class Bar:

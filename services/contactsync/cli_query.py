@@ -101,11 +101,12 @@ def contacts(filter_id: str, state: str | None, json_: bool) -> None:
 @click.argument("filter_id", metavar="FILTER")
 @click.option("--user", type=click.IntRange(min=1), metavar="N", help="The employee; else the filter's owner.")
 @click.option("--relink", is_flag=True, help="Allow another Google account than the one connected now.")
-def link(filter_id: str, user: int | None, relink: bool) -> None:
+@click.option("--shared", is_flag=True, help="Allow a Google account that another employee uses.")
+def link(filter_id: str, user: int | None, relink: bool, shared: bool) -> None:
     """Print a signed activation link, good for seven days and for one activation."""
 
     async def question(client: Client) -> str:
-        return str((await client.link(filter_id, user, relink=relink))["url"])
+        return str((await client.link(filter_id, user, relink=relink, shared=shared))["url"])
 
     click.echo(ask(question))
 

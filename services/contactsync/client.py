@@ -21,8 +21,10 @@ from contactsync_contracts.messages import (
     MESSAGES,
     ChangeSettings,
     Command,
+    Disconnect,
     Model,
     Pause,
+    Rebuild,
     Resume,
     SyncFinished,
     SyncProgress,
@@ -137,8 +139,9 @@ class Client:
         found: list[Json] = (await self._ask("planfix_filters", {}, LINK_WAIT_S))["filters"]
         return found
 
-    async def link(self, filter_id: str, user: int | None, *, relink: bool) -> Json:
-        return await self._ask("link", {"filter_id": filter_id, "user": user, "relink": relink}, LINK_WAIT_S)
+    async def link(self, filter_id: str, user: int | None, *, relink: bool, shared: bool = False) -> Json:
+        question = {"filter_id": filter_id, "user": user, "relink": relink, "shared": shared}
+        return await self._ask("link", question, LINK_WAIT_S)
 
     async def sync(self, filter_id: str) -> str:
         """Ask for a sync; the request's id."""
@@ -183,6 +186,28 @@ class Client:
             return before not in ("paused", "frozen") or status["state"] != before
 
         return await self.command(command, shown)
+
+    async def rebuild(self, filter_id: str) -> str:
+        """Have links found again by stamp; the id of the run that does it."""
+        command = Rebuild(request_id=uuid.uuid4().hex, filter_id=filter_id)
+        await self.command(command)
+        return command.request_id
+
+    async def disconnect(self, filter_id: str, *, remove_contacts: bool) -> Json | None:
+        """Have the filter stopped and forgotten; its status if that takes longer, None once nothing is left of it."""
+        command = Disconnect(request_id=uuid.uuid4().hex, filter_id=filter_id, remove_contacts=remove_contacts)
+        status: Json | None = await self.status(filter_id)  # says so when there is no such filter
+        await self._publish(command, filter_id, "command", command.request_id)
+        for _ in range(round(COMMAND_WAIT_S / LOOK_EVERY_S)):
+            asked = {"filter_id": filter_id, "request_id": command.request_id}
+            if refused := (await self._ask("request", asked))["refused"]:
+                raise Declined(refused)
+            try:
+                status = await self.status(filter_id)
+            except Declined:
+                return None
+            await anyio.sleep(LOOK_EVERY_S)
+        return status
 
     async def undo(self, filter_id: str, *, entry: str | None = None, run: str | None = None) -> Json:
         """Take back an entry (`<contact>.<number>`) or a run; how many entries were `undone` and `left`, and `why`.

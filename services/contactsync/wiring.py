@@ -363,6 +363,8 @@ async def run_writer(parts: Parts, stop: anyio.Event) -> None:
     assert parts.planfix is not None
     component = _component(parts, WRITER)
 
+    assert parts.tokens is not None
+
     async def day_left(account: str) -> int | None:
         return parts.quotas.google(account).remaining().get(DAILY)
 
@@ -376,6 +378,7 @@ async def run_writer(parts: Parts, stop: anyio.Event) -> None:
         day_left=day_left,
         clock=parts.clock,
         metrics=parts.metrics,
+        release=parts.tokens.release,
     )
     await _work(parts, component, service, stop)
 

@@ -45,6 +45,12 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["google_set", 0, 1], ["undo", 0]],
     },
+    "the same, and the index of people is made anew by a full listing": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["restart", 1], ["delete_label", 0], ["fault", 0, 0, 0, 0], ["expire", 1]],
+    },
 }
 
 

@@ -339,3 +339,25 @@ def test_no_log_line_names_a_person(synced: Site) -> None:
     log = (synced.folder / "up.log").read_text()
     assert synced.email not in log
     assert "/activate/" not in log
+
+
+def test_a_rebuild_changes_nothing_and_a_disconnected_filter_is_gone(synced: Site) -> None:
+    wait_for(lambda: status(synced).get("state") == "in_sync", synced.folder, "it does not come to rest")
+    before = status(synced)["contacts"]
+    asked = synced.run("rebuild", synced.filter_id)
+    assert (asked.returncode, asked.stdout) == (0, "requested\n"), asked.stderr
+    wait_for(lambda: status(synced).get("state") == "in_sync", synced.folder, "the rebuild did not end")
+    assert status(synced)["contacts"] == before
+    left = synced.run("disconnect", synced.filter_id, "--remove-contacts")
+    assert left.returncode == 0, left.stderr
+    wait_for(lambda: synced.run("status", synced.filter_id).returncode == 1, synced.folder, "it is not disconnected")
+    again = synced.run("disconnect", synced.filter_id)
+    assert again.returncode == 1
+    assert "not synchronised" in again.stderr
+
+
+def test_a_disconnected_filter_is_activated_again(synced: Site) -> None:
+    linked = synced.run("link", synced.filter_id)
+    assert activate(linked.stdout.strip(), synced.email).status == 200
+    wait_for(lambda: status(synced).get("state") == "in_sync", synced.folder, "the first sync did not end")
+    assert sum(int(n) for n in dict(status(synced)["contacts"]).values()) == 12  # type: ignore[call-overload]

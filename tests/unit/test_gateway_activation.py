@@ -264,6 +264,34 @@ async def test_an_account_of_another_employee_is_refused() -> None:
         assert (await second.activate(await here.link(filter_id=theirs), OTHER_EMAIL)).status == 200
 
 
+async def test_the_operator_may_allow_an_account_of_another_employee() -> None:
+    async with world() as here, here.browser() as browser, here.browser() as second:
+        await browser.activate(await here.link())
+        theirs = here.planfix.add_filter("Partners", here.stranger, {"kind": "all"})
+        allowed = await second.activate(await here.link(filter_id=theirs, shared=True), OWNER_EMAIL)
+        assert allowed.status == 200
+        assert [one["account"] for one in here.sent()] == ["1001", "1001"]
+        refused = await second.activate(await here.link(filter_id=theirs), OWNER_EMAIL)
+        assert refused.status == 409  # it was allowed once, and stays the first one's
+
+
+async def test_a_link_of_an_older_release_allows_no_account_of_another_employee() -> None:
+    async with world() as here:
+        text, _ = here.gateway._signer.link(here.filter_id, here.owner, relink=True)
+        assert here.gateway._signer.read_link(text).shared is False
+
+
+@pytest.mark.parametrize("relink", [False, True])
+async def test_a_filter_that_is_being_disconnected_is_moved_to_no_other_account_yet(relink: bool) -> None:
+    async with world() as here, here.browser() as browser:
+        await browser.activate(await here.link())
+        here.statuses[here.filter_id] = {**status(here, OWNER_EMAIL), "account": "1001", "state": "disconnecting"}
+        refused = await browser.activate(await here.link(relink=relink), OTHER_EMAIL)
+        assert refused.status == 409
+        assert "being disconnected" in refused.text
+        assert (await browser.activate(await here.link(), OWNER_EMAIL)).status == 200
+
+
 async def test_one_employee_may_connect_many_filters_with_one_account() -> None:
     async with world() as here, here.browser() as browser:
         second = here.planfix.add_filter("Partners", here.owner, {"kind": "all"})

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from contactsync.errors import NotConnected, Rejected, Unavailable
+from contactsync.errors import NotConnected, OutcomeUnknown, Rejected, Unavailable
 from contactsync.google.oauth import (
     CONTACTS_SCOPE,
     GoogleEndpoints,
@@ -60,9 +60,10 @@ async def world() -> AsyncIterator[World]:
     google = TokenEndpoint()
     app = web.Application()
     app.router.add_post("/token", google.handle)
+    app.router.add_post("/revoke", google.handle)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         root = str(server.make_url("/"))
-        endpoints = GoogleEndpoints(root, root + "auth?hd=x", root + "token", root, root, "cid", "secret")
+        endpoints = GoogleEndpoints(root, root + "auth?hd=x", root + "token", root + "revoke", root, "cid", "secret")
         yield World(google, OAuth(endpoints, session))
 
 
@@ -193,3 +194,25 @@ def test_an_identity_for_another_application_is_denied() -> None:
     assert identity_of(claims).email_verified
     with pytest.raises(Exception, match="another application"):
         identity_of(claims, "cid")
+
+
+async def test_a_grant_that_is_released_is_revoked_first_and_then_erased(world: World) -> None:
+    tokens = world.process()
+    await tokens.store_grant("1001", "a@x", FIRST)
+    world.google.status = 503
+    with pytest.raises(OutcomeUnknown):
+        await tokens.release("1001")
+    assert await tokens.grant("1001") is not None
+    world.google.status = 400  # it is over already
+    await tokens.release("1001")
+    await tokens.release("1001")
+    assert await tokens.grant("1001") is None
+    assert [asked.get("token") for asked in world.google.asked] == ["RT", "RT"]
+    with pytest.raises(NotConnected):
+        await tokens.token("1001")
+
+
+async def test_a_grant_that_no_key_opens_is_erased_all_the_same(world: World) -> None:
+    await world.process("lost key").store_grant("1001", "a@x", FIRST)
+    await world.process("k").release("1001")
+    assert grant_key("1001") not in world.server.values

@@ -71,7 +71,12 @@ class Case:
 
     def linked(self, place: int) -> tuple[int, str] | None:
         people = self.world.hands.people_of(self.email)
-        pairs = [(contact, resource) for contact, names in sorted(people.items()) for resource in names]
+        # Merged people carry several stamps until the sync has seen them: the lowest contact's they are.
+        owners: dict[str, int] = {}
+        for contact in sorted(people):
+            for resource in people[contact]:
+                owners.setdefault(resource, contact)
+        pairs = sorted((contact, resource) for resource, contact in owners.items())
         return pairs[place % len(pairs)] if pairs else None
 
     def filter(self, place: int) -> str:
@@ -280,7 +285,9 @@ def merge_people(case: Case, one: int, other: int) -> None:
     for contact, resource in (first, second):
         hands.touched.add(resource)
         hands.dismissing.add(contact)
-    hands.forget(second[0], "google")
+    for contact, names in hands.people_of(case.email).items():
+        if second[1] in names:
+            hands.forget(contact, "google")
     case.world.google.merge_people(case.email, first[1], second[1])
 
 

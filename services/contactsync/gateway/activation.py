@@ -85,10 +85,12 @@ class Activation:
         app.router.add_get(f"{self._places.base}activate/{{signed}}", self.activate)
         app.router.add_get(f"{self._places.base}oauth/google/callback", self.callback)
 
-    async def new_link(self, filter_id: str, user: int | None, *, relink: bool) -> tuple[str, float]:
+    async def new_link(
+        self, filter_id: str, user: int | None, *, relink: bool, shared: bool = False
+    ) -> tuple[str, float]:
         """A link for the filter's owner and its expiry. Raises Refusal where it could not be used."""
         _, owner = await activatable(self._planfix, filter_id, user)
-        signed, expires_at = self._signer.link(filter_id, owner, relink=relink)
+        signed, expires_at = self._signer.link(filter_id, owner, relink=relink, shared=shared)
         return self._places.link(signed), expires_at
 
     async def activate(self, request: web.Request) -> web.Response:
@@ -132,7 +134,7 @@ class Activation:
         await self._require_free(account, identity, visit, again)
         if await self._visits.is_used(visit.jti):
             raise Refusal(Problem.LINK_USED)
-        if not await self._owners.claim(account, visit.user):
+        if not await self._owners.claim(account, visit.user) and not visit.shared:
             raise Refusal(Problem.ACCOUNT_TAKEN, again=again)
         await self._enable(account, identity, tokens, visit)
         await self._visits.use_up(visit.jti)
@@ -203,16 +205,19 @@ class Activation:
             raise Refusal(Problem.NO_REFRESH_TOKEN, again=again)
 
     async def _require_free(self, account: str, identity: Identity, visit: Visit, again: str) -> None:
-        """The account is nobody else's, and the filter is not another account's unless re-linking is asked for."""
+        """The account is nobody else's unless the operator allowed that, and the filter is not another account's
+        unless re-linking is asked for."""
         owner = await self._owners.owner(account)
-        if owner is not None and owner != visit.user:
+        if owner is not None and owner != visit.user and not visit.shared:
             raise Refusal(Problem.ACCOUNT_TAKEN, again=again)
         status = await status_of(self._bus, visit.filter_id)
-        if status is None or visit.relink:
+        if status is None:
             return
         connected = status.get("account")
+        if status.get("state") == "disconnecting" and connected != account:
+            raise Refusal(Problem.LEAVING, again=again)
         same = connected == account if connected else _same_email(status.get("google_account"), identity.email)
-        if not same:
+        if not same and not visit.relink:
             raise Refusal(Problem.OTHER_ACCOUNT, again=again)
 
     async def _enable(self, account: str, identity: Identity, tokens: TokenAnswer, visit: Visit) -> None:

@@ -33,12 +33,14 @@ class LinkExpired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An invitation of the employee `user` to synchronise a filter; `jti` is used up once."""
+    """An invitation of the employee `user` to synchronise a filter; `jti` is used up once. `relink`: with another
+    account than the one of before; `shared`: even with one that another employee uses."""
 
     filter_id: str
     user: int
     jti: str
     relink: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,16 @@ class Signer:
         self._state = _serializer(vault, "oauth state", clock)
         self._session = _serializer(vault, "session", clock)
 
-    def link(self, filter_id: str, user: int, *, relink: bool) -> tuple[str, float]:
+    def link(self, filter_id: str, user: int, *, relink: bool, shared: bool = False) -> tuple[str, float]:
         """The signed text of a new link, and when it expires (Unix seconds)."""
-        body = {"f": filter_id, "u": user, "j": secrets.token_hex(16), "r": relink}
+        body = {"f": filter_id, "u": user, "j": secrets.token_hex(16), "r": relink, "s": shared}
         return _text(self._link.dumps(body)), self._clock() + LINK_VALID_S
 
     def read_link(self, text: str) -> Link:
         """Raises LinkForged, LinkExpired."""
         match _loads(self._link, text, LINK_VALID_S):
-            case {"f": str(filter_id), "u": int(user), "j": str(jti), "r": bool(relink)}:
-                return Link(filter_id, user, jti, relink)
+            case {"f": str(filter_id), "u": int(user), "j": str(jti), "r": bool(relink), **rest}:
+                return Link(filter_id, user, jti, relink, shared=rest.get("s") is True)
         raise LinkForged
 
     def state(self, state_id: str) -> str:

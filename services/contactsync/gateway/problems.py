@@ -36,6 +36,7 @@ class Problem(StrEnum):
     NO_REFRESH_TOKEN = "no_refresh_token"
     OTHER_ACCOUNT = "other_account"
     ACCOUNT_TAKEN = "account_taken"
+    LEAVING = "leaving"
     NOT_SYNCED = "not_synced"
 
     @property
@@ -71,6 +72,7 @@ _STATUS: Final = {
     Problem.NO_REFRESH_TOKEN: 403,
     Problem.OTHER_ACCOUNT: 409,
     Problem.ACCOUNT_TAKEN: 409,
+    Problem.LEAVING: 409,
     Problem.NOT_SYNCED: 404,
 }
 

@@ -23,6 +23,7 @@ class LinkQuery(BaseModel):
     filter_id: FilterToken
     user: int | None = Field(default=None, ge=1)
     relink: bool = False
+    shared: bool = False
 
 
 def handlers(activation: Activation, planfix: PlanfixApi) -> Mapping[str, Handler]:
@@ -30,7 +31,9 @@ def handlers(activation: Activation, planfix: PlanfixApi) -> Mapping[str, Handle
 
     async def link(data: bytes) -> dict[str, Any]:
         asked = LinkQuery.model_validate_json(data)
-        url, expires_at = await activation.new_link(asked.filter_id, asked.user, relink=asked.relink)
+        url, expires_at = await activation.new_link(
+            asked.filter_id, asked.user, relink=asked.relink, shared=asked.shared
+        )
         return {"url": url, "expires_at": expires_at}
 
     async def planfix_filters(_data: bytes) -> dict[str, Any]:

@@ -262,6 +262,16 @@ PROBLEMS: Final[Mapping[Problem, Mapping[Language, Text]]] = {
             "У каждого сотрудника должен быть свой аккаунт. Попробуйте снова и выберите свой.",
         ),
     },
+    Problem.LEAVING: {
+        "en": Text(
+            "This filter is being disconnected",
+            "It leaves the account of before. Try again in a few minutes.",
+        ),
+        "ru": Text(
+            "Этот фильтр отключается",
+            "Он покидает прежний аккаунт. Попробуйте снова через несколько минут.",
+        ),
+    },
     Problem.NOT_SYNCED: {
         "en": Text(
             "This filter is not synchronised",

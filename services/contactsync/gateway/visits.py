@@ -35,6 +35,7 @@ class Visit:
     filter_name: str
     user: int
     relink: bool
+    shared: bool = False
 
 
 class Visits:
@@ -56,6 +57,7 @@ class Visits:
             filter_name=filter_name,
             user=link.user,
             relink=link.relink,
+            shared=link.shared,
         )
         put = Put(_visit_key(visit_id), orjson.dumps(asdict(visit)), ttl_s=OAUTH_VALID_S)
         await self._bus.commit(None, [put])

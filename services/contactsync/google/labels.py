@@ -49,12 +49,12 @@ def create_body(name: str, stamp: str, planfix_account: str) -> Json:
 
 
 def update_body(label: Label, name: str | None, stamp: str | None, planfix_account: str) -> Json | None:
-    """Only what differs, with everybody else's client data; None when nothing does."""
+    """Only what differs, with everybody else's client data; None when nothing does. An empty stamp takes ours off."""
     group: Json = {"resourceName": label.resource, "etag": label.etag}
     mask: list[str] = []
-    if stamp is not None and label.stamp != stamp:
+    if stamp is not None and (label.stamp or "") != stamp:
         foreign = [entry for entry in label.client_data if not _is_ours(entry, planfix_account)]
-        group["clientData"] = [*foreign, _entry(stamp, planfix_account)]
+        group["clientData"] = [*foreign, *([_entry(stamp, planfix_account)] if stamp else [])]
         mask.append("clientData")
     if name is not None and name != label.name:
         mask.append("name")

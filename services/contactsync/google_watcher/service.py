@@ -20,7 +20,7 @@ from contactsync.google.port import PeopleApi
 from contactsync.google_watcher.cursor import Read, decode, next_read
 from contactsync.google_watcher.reading import Account, Reading, matches
 from contactsync.hashing import Hasher
-from contactsync.runtime.bus import Bus, Fence, Record, Refused, Subscription, Transient
+from contactsync.runtime.bus import Bus, Fence, Put, Record, Refused, Subscription, Transient
 from contactsync.runtime.logs import get_logger
 from contactsync.runtime.ownership import GOOGLE_WATCHER, Delivery, Mailboxes, dead_letter
 from contactsync_contracts import subjects
@@ -217,8 +217,8 @@ class GoogleWatcher:
     ) -> None:
         account, now = watch.account, self._clock()
         due = now >= watch.next_poll
-        if due and not account.filters and not listings:
-            await reading.load_filters()
+        if due and not listings:
+            await reading.load_filters()  # one may have been disconnected
         # An account without a label has nobody to tell: not a request is spent on it. Whoever looks for a partner
         # gets what is known up to now, not up to the last time that somebody was to be told.
         due = (due and bool(account.filters)) or (index_asked and now - account.seen_at >= self._poll_s)
@@ -297,14 +297,18 @@ class GoogleWatcher:
         if not already:
             log.warning("account has to be reconnected", account=account.key, reason=reason)
         if watch.dead_since is None and not account.filters:
-            del self._watches[account.key]
-            self._mailboxes.wake(account.key, None)
+            await self._leave(account, fence)
 
     async def _revived(self, watch: _Watch, looks: Sequence[_Look], fence: Fence) -> bool:
         """Whether the grant changed since it was found dead; no request is made before that."""
         account = watch.account
         grant = await self._bus.get(subjects.grant_key(account.key))
         known = watch.dead_since.seq if watch.dead_since else 0
+        if grant is None and not looks:
+            await self._reading(account, fence).load_filters()
+            if not account.filters:
+                await self._leave(account, fence)
+                return False
         if grant is None or grant.seq == known or _is_dead(grant):
             watch.next_poll = self._clock() + self._poll_s
             if looks:
@@ -314,6 +318,12 @@ class GoogleWatcher:
         watch.dead, account.recovering = False, True
         watch.next_poll = self._clock()
         return True
+
+    async def _leave(self, account: Account, fence: Fence) -> None:
+        """The last filter has left the account: nothing of it is kept, and nobody polls it."""
+        await self._bus.commit(fence, [Put(f"state.account.{account.key}.cursor", None)])
+        self._watches.pop(account.key, None)
+        self._mailboxes.wake(account.key, None)
 
     # ---- small parts
 

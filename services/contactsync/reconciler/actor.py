@@ -14,6 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from contactsync.hashing import Hasher
+from contactsync.reconciler.core import leaving
 from contactsync.reconciler.core.commands import Command
 from contactsync.reconciler.core.decided import decided_from_json, decided_to_json
 from contactsync.reconciler.core.filter import filter_from_json, filter_to_json
@@ -105,6 +106,8 @@ class Actor:
             machine.load(await self._links(due))
             machine.touch(due)
             await self._carry_out(machine.finish(now()), now())
+        if machine.erasing:
+            machine = await self._erase(machine, now())
         self._machine = machine
         return machine.wake_at(now())
 
@@ -117,16 +120,14 @@ class Actor:
     async def _load(self) -> Machine:
         record = await self._bus.get(self._key)
         arrivals: list[Arrival] = []
-        if record is None:
-            return Machine(None, [], [], self._hasher, self._policy)
         async for stored in self._bus.load(f"{self._key}.arrival."):
             arrivals.append(arrival_from_json(orjson.loads(stored.value)))
         decided = [
             decided_from_json(orjson.loads(stored.value)) async for stored in self._bus.load(f"{self._key}.decided.")
         ]
-        machine = Machine(
-            filter_from_json(orjson.loads(record.value)), [], arrivals, self._hasher, self._policy, decided
-        )
+        # Links without a record: it was lost alone, and who activates the filter again finds them.
+        found = filter_from_json(orjson.loads(record.value)) if record is not None else None
+        machine = Machine(found, [], arrivals, self._hasher, self._policy, decided)
         async for stored in self._bus.load(f"{self._key}.link."):
             machine.know(link_from_json(orjson.loads(stored.value)))  # one by one: 25,000 whole links are 150 MB
         return machine
@@ -245,6 +246,30 @@ class Actor:
         outgoing = self._outbox.messages(step)
         if outgoing:
             await self._bus.publish_many([_message(item) for item in outgoing])
+
+    async def _erase(self, machine: Machine, now: float) -> Machine:
+        """Erase what we stored of the filter, its record last: a successor goes on with what a killed one left."""
+        record = machine.record
+        assert record is not None
+        puts: list[Put] = []
+        async for stored in self._bus.load(f"{self._key}."):
+            stays = leaving.outlives(record, stored.key.removeprefix(f"{self._key}."))
+            if stays == "for a while":
+                puts.append(Put(stored.key, stored.value, ttl_s=leaving.KEPT_S))
+            elif stays == "no":
+                puts.append(Put(stored.key, None))
+        following = leaving.successor(record, now, first_waits=self._policy.first_sync_waits)
+        if following is None:
+            async for stored in self._bus.load(f"history.{self._token}."):
+                puts.append(Put(stored.key, None))
+        last = Put(self._key, None if following is None else orjson.dumps(filter_to_json(following)))
+        await commit_all(self._bus, self._fence, puts, [last])
+        self._recent.clear()
+        if following is None:
+            return Machine(None, [], [], self._hasher, self._policy)
+        moved = await self._load()
+        await self._carry_out(moved.finish(now), now)
+        return moved
 
     def _remember(self, step: Step) -> None:
         for contact, link in step.links.items():

@@ -53,6 +53,9 @@ class TokenEndpoint(Protocol):
     async def refresh(self, refresh_token: str) -> TokenAnswer:
         """Raises NotConnected when the grant is dead, Unavailable when it cannot be asked."""
 
+    async def revoke(self, token: str) -> None:
+        """One that is over already is no error. Raises Unavailable, OutcomeUnknown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -121,6 +124,17 @@ class AccessTokens:
         self._fresh.pop(account, None)
         await self._bus.commit(None, [Put(grant_key(account), None)])
         return held
+
+    async def release(self, account: str) -> None:
+        """End the grant at Google, then erase it; repeated after a crash it finds less to do. Raises Unavailable,
+        OutcomeUnknown."""
+        try:
+            _, held = await self._load(account)
+        except NotConnected:
+            held = None
+        if held is not None:
+            await self._oauth.revoke(held.refresh_token)
+        await self.forget_grant(account)
 
     async def grant(self, account: str) -> Grant | None:
         """As it is now. Raises NotConnected when it cannot be opened."""

@@ -2,6 +2,8 @@
 
 Which one it is decides `labels.choose`. Google refuses a second label of one name, so a create whose answer was lost
 is found by name and stamp when it is sent again; a marker in the label's record says that one may be under way.
+A list of labels that lacks one says little (2-semantics I5): ours is looked up by id, and a name that Google says is
+taken is waited for until it shows, as long as lists may lag.
 """
 
 from __future__ import annotations
@@ -25,9 +27,14 @@ class Labels:
     def __init__(self, account: Account, people: PeopleApi, clock: Clock, lag_s: float) -> None:
         self._account, self._people, self._clock, self._lag_s = account, people, clock, lag_s
 
-    async def settle(self, filter_id: str, wish: LabelMutation, cls: Class, fence: Fence) -> LabelSettled:
+    async def settle(
+        self, filter_id: str, wish: LabelMutation, cls: Class, fence: Fence, since: float = 0.0
+    ) -> LabelSettled:
         """Carry out one label mutation, once; raises Transient while an earlier create may still come to light."""
         record = self._account.labels.get(filter_id, LabelRecord())
+        if record.gone:
+            record = LabelRecord()  # it has come back since (`forgetting.counts`)
+        record = replace(record, since=max(record.since, since))
         if wish.revision <= record.rev:
             return answer(record, wish)
         try:
@@ -45,35 +52,51 @@ class Labels:
         await self._account.commit(fence, Changes(labels={filter_id: after}))
         return answer(after, wish)
 
+    async def known(self, filter_id: str, since: float, fence: Fence) -> bool:
+        """Whether the filter has a label. If only our record of it was lost, the stamp on it tells."""
+        record = self._account.labels.get(filter_id)
+        if record is not None:
+            return bool(record.resource)
+        labels = await self._people.list_labels(cls=Class.CHANGE)
+        match choose(labels, filter_id, "", ""):
+            case Reuse(label):
+                found = made(LabelRecord(since=since), label, label.name, reused=True)
+                await self._account.commit(fence, Changes(labels={filter_id: found}))
+                return True
+            case _:
+                return False
+
     async def _ensure(
         self, filter_id: str, record: LabelRecord, wish: LabelMutation, cls: Class, fence: Fence
     ) -> LabelRecord:
         refused: frozenset[str] = frozenset()
         for _ in range(_TRIES_MAX):
-            labels = await self._listed(record, cls)
+            labels = await self._shown(record.resource, cls)
             match choose(labels, filter_id, wish.name, record.resource, refused):
                 case Reuse(label):
                     given = record.given if record.given and record.resource in ("", label.resource) else ""
                     if not given and fold(label.name) in map(fold, names(wish.name)):
                         given = label.name
+                    found = label.stamp == filter_id and not record.resource and not record.sent_at
+                    record = replace(record, found=found or (record.found and bool(record.resource)))
                     if label.stamp != filter_id:
                         label = await self._people.update_label(label, name=None, stamp=filter_id, cls=cls)
                     return made(record, label, given, reused=True)
                 case Adopt(label):
                     label = await self._people.update_label(label, name=None, stamp=filter_id, cls=cls)
                     return made(record, label, label.name, reused=True)
+                case Create() if not wish.make:
+                    reason = "the label is not in Google any more"
+                    return replace(record, outcome=Outcome.GONE, reason=reason)
                 case Create(name):
-                    earlier = record.sent_at
-                    # A create that was sent before and is not in the list yet is why its name is taken.
-                    if not earlier or fold(record.given) != fold(name):
+                    if not record.sent_at or fold(record.given) != fold(name):
                         record = replace(record, resource="", given=name, sent_at=self._clock())
                         await self._account.commit(fence, Changes(labels={filter_id: record}))
                     try:
                         label = await self._people.create_label(name, filter_id, cls=cls)
                     except Exists as error:
-                        # A list that shows no label at all may be a lie, too.
-                        hidden = bool(earlier) or not labels
-                        if hidden and self._clock() < record.sent_at + self._lag_s:
+                        # Somebody made it lately, perhaps we did: it will show.
+                        if self._clock() < record.sent_at + self._lag_s:
                             raise Transient(error.reason, 5.0) from error
                         refused |= {fold(name)}
                         record = replace(record, sent_at=0.0)
@@ -82,12 +105,12 @@ class Labels:
                     return made(record, label, label.name, reused=False)
         raise Transient("no name could be found for the label", 60.0)
 
-    async def _listed(self, record: LabelRecord, cls: Class) -> list[Label]:
-        """The account's labels. Lists lag, and some came back empty: the one that we had is asked for by name."""
+    async def _shown(self, own: str, cls: Class) -> list[Label]:
+        """All labels, with our own one (resource name) even if the list lacks it."""
         labels = await self._people.list_labels(cls=cls)
-        if record.resource and all(one.resource != record.resource for one in labels):
-            ours = await self._people.get_label(record.resource, cls=cls)
-            labels += [ours] if ours is not None else []
+        if own and all(label.resource != own for label in labels):
+            label = await self._people.get_label(own, cls=cls)
+            return labels if label is None else [*labels, label]
         return labels
 
     async def _rename(self, record: LabelRecord, wish: LabelMutation, cls: Class) -> LabelRecord:
@@ -136,5 +159,6 @@ def answer(record: LabelRecord, wish: LabelMutation) -> LabelSettled:
         label=record.resource,
         name=record.name,
         reused=record.reused,
+        found=record.found,
         reason=record.reason,
     )

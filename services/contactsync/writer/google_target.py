@@ -8,6 +8,7 @@ requests are `google_updates.py` and `google_creates.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -27,9 +28,10 @@ from contactsync.google.port import PeopleApi
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
-from contactsync.writer import google_creates, google_updates
+from contactsync.writer import capacity, google_creates, google_updates, witness
 from contactsync.writer.account import Account, AskKey, Changes, asks_of
 from contactsync.writer.batching import BatchRules, waits_until
+from contactsync.writer.forgetting import Forgetting, Release, keep_grant
 from contactsync.writer.google_creates import Creates
 from contactsync.writer.google_labels import Labels
 from contactsync.writer.google_updates import Changed, Done, Refused, Update, Updates, Vanished
@@ -48,6 +50,7 @@ from contactsync.writer.google_writes import Writes
 from contactsync.writer.identity import Ask, Known, known_after, unite
 from contactsync.writer.intent import Intent, unresolved, without
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
+from contactsync.writer.witness import Standing
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     AccountObserved,
@@ -59,8 +62,11 @@ from contactsync_contracts.messages import (
 
 CLASSES: Final = (Class.HUMAN, Class.CHANGE, Class.BACKGROUND)
 PAUSE_MAX_S: Final = 120.0
+DOUBT_S: Final = 900.0
 DELETE_MAX: Final = 500
 DELETE_SINGLES_BELOW: Final = 11
+DELETES_MAX: Final = 6
+"""A person that Google does not delete so often stays."""
 
 
 @runtime_checkable
@@ -72,11 +78,13 @@ class DeletesMany(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GoogleRules:
-    """lag_s: GOOGLE_LIST_LAG_SECONDS. turn_max: people written in one turn before new messages are looked at."""
+    """lag_s: GOOGLE_LIST_LAG_SECONDS. turn_max: people written in one turn before new messages are looked at.
+    people_max: how many people we let an account hold."""
 
     batches: BatchRules = field(default_factory=BatchRules)
     lag_s: float = 300.0
     turn_max: int = 400
+    people_max: int = capacity.PEOPLE_MAX
 
 
 class Patience(Enum):
@@ -102,6 +110,7 @@ class GoogleTarget:
         wake: Callable[[float], None],
         day_left: Callable[[], Awaitable[int | None]],
         metrics: Metrics | None = None,
+        release: Release = keep_grant,
     ) -> None:
         self._metrics = metrics
         self._name, self._people, self._bus, self._config = account, people, bus, config
@@ -110,6 +119,7 @@ class GoogleTarget:
         self._writes = Writes(self._account, config)
         self._inbox = Inbox(bus, account, clock)
         self._outbox = Outbox(bus, account)
+        self._forgetting = Forgetting(self._account, people, bus, self._outbox, clock, release)
         self._labels = Labels(self._account, people, clock, rules.lag_s)
         self._updates = Updates(people, rules.batches, self._lost_labels, self._sized)
         self._creates = Creates(
@@ -119,6 +129,8 @@ class GoogleTarget:
         self._seen: dict[AskKey, float] = {}
         self._more: dict[str, bool] = {}
         self._told: set[str] = set()
+        self._undeleted: Counter[int] = Counter()
+        self._doubt_before = clock() - DOUBT_S
 
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
         """One turn. Raises Transient while something given here has to come again."""
@@ -142,12 +154,17 @@ class GoogleTarget:
     # ---- one turn
 
     async def _turn(self, letters: Sequence[Letter], fence: Fence) -> None:
+        letters = await self._forgetting.settle(letters, self._inbox.answered, fence)
+        await self._count_people(letters, fence)
         await self._settle_labels(letters, fence)
         self._collect(letters, fence)
         await self._answer_settled(fence)
+        doubted = witness.doubted(self._open.values(), self._account.people, self._account.intent, self._doubt_before)
+        if len(doubted) > len(self._account.intent):
+            await self._account.commit(fence, Changes(intent=doubted))
         if self._account.intent:
             await self._creates.look(fence, Class.CHANGE)
-        works = self._works()
+        works = await self._with_places(self._works(), fence)
         blocked = unresolved(self._account.intent)
         left = [work for work in works if work.contact in blocked]
         humans = [w for w in works if w.cls is Class.HUMAN and w.contact not in blocked]
@@ -158,12 +175,36 @@ class GoogleTarget:
         self._told.clear()
         await self._leave(left, rest, fence)
 
+    async def _count_people(self, letters: Sequence[Letter], fence: Fence) -> None:
+        """The newest listing that the filters have seen tells how many people there are."""
+        newest = max((letter.mutate for letter in letters), key=lambda mutate: mutate.people_at, default=None)
+        if newest is None or newest.people_at <= self._account.capacity.at:
+            return
+        rules = self._rules
+        now_known = capacity.listed(
+            self._account.capacity, newest.people_total, newest.people_at, rules.lag_s, rules.people_max
+        )
+        await self._account.commit(fence, Changes(capacity=now_known))
+
+    async def _with_places(self, works: Sequence[Work], fence: Fence) -> list[Work]:
+        """Those that need no new place in the account or get one; the others are told so, without a request."""
+        sent = unresolved(self._account.intent)
+        asking = [w for w in works if not w.resource and w.united.wanted and w.contact not in sent]
+        places = capacity.free_places(self._account.capacity, len(sent), self._rules.people_max, self._clock())
+        placed = capacity.admitted(
+            [work.contact for work in asking], self._account.claims, places, self._account.capacity.round_at
+        )
+        waiting = {work.contact for work in asking} - placed
+        without = Verdict(Outcome.FULL, reason=capacity.NO_PLACE)
+        await self._finish([(work, without) for work in works if work.contact in waiting], fence)
+        return [work for work in works if work.contact not in waiting]
+
     async def _settle_labels(self, letters: Sequence[Letter], fence: Fence) -> None:
         for letter in letters:
             wish, mutate = letter.mutate.label, letter.mutate
             if wish is None or wish.mutation_id in self._inbox.answered:
                 continue
-            settled = await self._labels.settle(mutate.filter_id, wish, mutate.cls, fence)
+            settled = await self._labels.settle(mutate.filter_id, wish, mutate.cls, fence, mutate.since)
             self._inbox.answered.add(wish.mutation_id)
             self._outbox.label(mutate.filter_id, settled, answered_at=self._clock(), epoch=fence.epoch)
             await self._outbox.flush()
@@ -198,16 +239,28 @@ class GoogleTarget:
             self._outbox.settled(filter_id, items, answered_at=self._clock(), epoch=fence.epoch)
 
     async def _answer_settled(self, fence: Fence) -> None:
-        """Revisions that were settled before get the stored answer; asks without a label cannot be done."""
+        """Revisions that were settled before get the stored answer, those from an older state are told so; asks
+        without a label cannot be done."""
         again: list[tuple[Ask, SettledItem]] = []
-        for (contact, filter_id), ask in self._open.items():
+        behind: list[tuple[Ask, Known]] = []
+        claimed: dict[str, int] = {}
+        for (contact, filter_id), ask in sorted(self._open.items(), key=lambda item: item[0]):
             known = self._account.people.get(contact)
             want = known.wants.get(filter_id) if known is not None else None
-            if known is not None and want is not None and want.rev >= ask.mutation.revision:
+            past = witness.standing(known, ask)
+            if known is not None and past is Standing.BEHIND:
+                behind.append((ask, known))
+            elif (other := witness.other_owner(self._account.people, ask, claimed)) is not None:
+                again.append((ask, witness.merged(ask, other)))
+            elif known is not None and want is not None and past is Standing.SETTLED:
                 item = item_of(ask, want.outcome, kept=known.kept, removed=want.removed, reason=want.reason)
                 again.append((ask, item))
-            elif ask.mutation.op != "remove" and not self._writes.label(filter_id):
+            elif ask.mutation.op != "remove" and not await self._labels.known(filter_id, ask.since, fence):
                 again.append((ask, item_of(ask, Outcome.REFUSED, reason="the filter has no label yet")))
+        if behind:
+            labels = {ask.filter_id: self._writes.label(ask.filter_id) for ask, _ in behind}
+            lost = await self._lost_labels([label for label in labels.values() if label])
+            again += await witness.behind(self._people, behind, labels, lost)
         await self._say(again, self._clock(), Changes(drop=[key_of(ask) for ask, _ in again]), fence)
 
     def _works(self) -> list[Work]:
@@ -248,6 +301,7 @@ class GoogleTarget:
         left: list[Work] = []
         partial = self._rules.batches.partial_allowed(await self._day_left())
         vanished = await self._existing([w for w in works if w.resource], cls, partial, fence)
+        vanished = await self._with_places(vanished, fence)
         fresh = [work for work in works if not work.resource and work.united.wanted]
         new = [*vanished, *fresh]
         # A label that comes off somebody who is not there: nothing to do.
@@ -273,10 +327,18 @@ class GoogleTarget:
         by_contact = {work.contact: work for work in works}
 
         async def settle_created(results: google_creates.Results, intent: Intent) -> None:
-            verdicts = [(by_contact[new.contact], made(by_contact[new.contact], result)) for new, result in results]
-            await self._finish(verdicts, fence, intent)
+            verdicts = [
+                (by_contact[new.contact], made(by_contact[new.contact], result, new.without))
+                for new, result in results
+            ]
+            created = sum(verdict.outcome is Outcome.DONE for _, verdict in verdicts)
+            after = capacity.grown(self._account.capacity, created, self._clock())
+            if any(verdict.outcome is Outcome.FULL for _, verdict in verdicts):
+                after = capacity.refused(after, self._clock())
+            await self._finish(verdicts, fence, intent, after)
 
-        new = [self._writes.new(work) for work in works]
+        # The lowest numbers first: should Google's places run out, they are theirs.
+        new = [self._writes.new(work) for work in sorted(works, key=lambda work: work.contact)]
         await self._creates.send(new, cls=cls, partial=partial, fence=fence, settle=settle_created)
 
     async def _existing(self, works: Sequence[Work], cls: Class, partial: bool, fence: Fence) -> list[Work]:
@@ -383,16 +445,25 @@ class GoogleTarget:
                 await self._people.delete_person(person.resource, cls=cls)
             except Rejected as error:
                 await self._finish([(work, Verdict(Outcome.REFUSED, reason=error.reason))], fence)
-            except OutcomeUnknown:
-                continue
+            except OutcomeUnknown as error:
+                self._undeleted[work.contact] += 1
+                if self._undeleted[work.contact] < DELETES_MAX:
+                    continue
+                reason = f"Google keeps failing on this contact: {error.reason}"
+                await self._finish([(work, Verdict(Outcome.REFUSED, reason=reason))], fence)
             else:
                 verdict = Verdict(Outcome.DONE, known=forgotten(work.known), removed=True)
                 await self._finish([(work, verdict)], fence)
+            self._undeleted.pop(work.contact, None)
 
     # ---- settling
 
     async def _finish(
-        self, verdicts: Sequence[tuple[Work, Verdict]], fence: Fence, intent: Intent | None = None
+        self,
+        verdicts: Sequence[tuple[Work, Verdict]],
+        fence: Fence,
+        intent: Intent | None = None,
+        after: capacity.Capacity | None = None,
     ) -> None:
         """Commit what came of these works, then say it."""
         if not verdicts:
@@ -401,7 +472,7 @@ class GoogleTarget:
         people: dict[int, Known] = {}
         said: list[tuple[Ask, SettledItem]] = []
         for work, verdict in verdicts:
-            known, items = conclude(work, verdict)
+            known, items = conclude(work, verdict, answered_at)
             people[work.contact] = known
             said += items
             if self._metrics is not None:
@@ -419,7 +490,7 @@ class GoogleTarget:
         if intent is None:
             contacts = [c for c, sent in self._account.intent.items() if sent.absent and c in people]
             intent = without(self._account.intent, contacts) if contacts else None
-        changes = Changes(people=people, intent=intent, drop=[key_of(ask) for ask, _ in said])
+        changes = Changes(people=people, intent=intent, capacity=after, drop=[key_of(ask) for ask, _ in said])
         await self._say(said, answered_at, changes, fence)
 
     async def _say(

@@ -11,7 +11,7 @@ from typing import Final
 
 from contactsync.google.mapping import MY_CONTACTS, MappingConfig, PersonWrite, build_create, build_update
 from contactsync.google.port import Json
-from contactsync.google.reading import is_ours, source_id_of, stamps_of
+from contactsync.google.reading import is_ours, parse_stamp, source_id_of, stamps_of
 from contactsync.writer.account import Account
 from contactsync.writer.google_creates import New
 from contactsync.writer.google_updates import Update
@@ -57,9 +57,14 @@ class Writes:
         if not work.united.wanted and known.kept is not Kept.ADOPTED:
             return None
         if writes is None or not writes.mutation.fields:
-            # A version that we do not know has labels that we do not know: a human may have taken ours off.
-            seen = [ask.mutation.etag for ask in work.united.asks if ask.mutation.etag]
-            if known.resource and known.memberships and all(map(known.knows, seen)):
+            mutations = [ask.mutation for ask in work.united.asks]
+            if any(one.op == "update" and one.raw is None for one in mutations):
+                return None  # a renewal: what is there now counts, whatever we remember
+            newer = any(
+                one.raw is not None and one.etag and one.resource == resource and not known.knows(one.etag)
+                for one in mutations
+            )
+            if known.resource and known.memberships and not newer:
                 return Version(known.lay_over({}), known.etag, resource, known.source_id)
             asks: Iterable[Ask] = work.united.asks
         else:
@@ -120,6 +125,8 @@ class Writes:
         raw = base.raw
         if not united.wanted and kept is Kept.ADOPTED:
             raw = {**raw, "clientData": self._foreign(raw)}
+        elif not united.wanted and any(s.contact != work.contact for s in self._stamps(raw)):
+            raw = {**raw, "clientData": self._foreign(raw, work.contact)}  # people were merged: it is another's now
         write = build_update(
             raw,
             base.etag,
@@ -137,13 +144,20 @@ class Writes:
             write = replace(write, mask=mask, body={**write.body, "clientData": raw["clientData"]})
         return write
 
-    def _foreign(self, raw: Mapping[str, object]) -> list[Json]:
+    def _stamps(self, raw: Mapping[str, object]) -> tuple[Stamp, ...]:
+        return stamps_of(raw, self._config.planfix_account)
+
+    def _foreign(self, raw: Mapping[str, object], contact: int | None = None) -> list[Json]:
+        """Client data without our stamps, or without this contact's alone."""
         entries = raw.get("clientData")
-        return [
-            entry
-            for entry in (entries if isinstance(entries, list) else [])
-            if not is_ours(entry, self._config.planfix_account)
-        ]
+        account = self._config.planfix_account
+        found = []
+        for entry in entries if isinstance(entries, list) else []:
+            stamp = parse_stamp(entry, account)
+            ours = is_ours(entry, account) if contact is None else stamp is not None and stamp.contact == contact
+            if not ours:
+                found.append(entry)
+        return found
 
     def update(self, work: Work, base: Version, write: PersonWrite, kept: Kept) -> Update:
         """The request, with how to lay it over a newer version."""
@@ -154,4 +168,5 @@ class Writes:
             write=write,
             labels=self.labels_on(work),
             again=lambda person: self.lay(work, version(person), kept),
+            fields=work.fields,
         )

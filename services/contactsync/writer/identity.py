@@ -10,11 +10,20 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
 
-from contactsync_contracts.messages import Class, GoogleMutation, GooglePerson, Handover, Kept, Outcome
+from contactsync_contracts.messages import (
+    Class,
+    GoogleMutation,
+    GooglePerson,
+    Handover,
+    Kept,
+    Outcome,
+    PlanfixMutation,
+)
 
 Json = dict[str, Any]
 
@@ -28,7 +37,8 @@ LABEL_MASK: Final = frozenset({"memberships", "clientData"})
 @dataclass(frozen=True, slots=True)
 class Want:
     """One filter's share in a person: its rank (`since`, `two_way`), whether it wants the person now (`active`),
-    and what came of its mutations up to revision `rev`."""
+    and what came of its mutations up to revision `rev`. `at`: when it was told that there is no place (FULL). `mark`
+    tells copies of that one from others."""
 
     since: float
     two_way: bool
@@ -37,6 +47,8 @@ class Want:
     reason: str = ""
     removed: bool = False
     active: bool = True
+    at: float = 0.0
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,12 @@ class United:
     handover: tuple[str, Handover] | None
 
 
+def mark_of(mutation: GoogleMutation | PlanfixMutation) -> str:
+    """Equal for copies of one mutation; resource, etag and base may have been observed anew."""
+    said = mutation.model_dump_json(include={"op", "fields", "contact"})
+    return blake2b(said.encode(), digest_size=6).hexdigest()
+
+
 def merger_of(wants: Mapping[str, Want]) -> str | None:
     """The oldest two-way filter that wants the person, else the oldest."""
     ranked = sorted((not w.two_way, w.since, f) for f, w in wants.items() if w.active)
@@ -191,6 +209,8 @@ def encode(known: Known) -> bytes:
                     "reason": w.reason,
                     "removed": w.removed,
                     "active": w.active,
+                    **({"at": w.at} if w.at else {}),
+                    "mark": w.mark,
                 }
                 for f, w in known.wants.items()
             },
@@ -210,6 +230,13 @@ def decode(data: bytes) -> Known:
         kept=Kept(record["kept"]) if record["kept"] else None,
         wants={f: Want(**{**w, "outcome": Outcome(w["outcome"])}) for f, w in record["wanted"].items()},
     )
+
+
+def full_since(known: Known) -> float:
+    """When the contact was last told that the account has no place for its person; 0 if it does not wait for one."""
+    if known.resource:
+        return 0.0
+    return max((want.at for want in known.wants.values() if want.outcome is Outcome.FULL), default=0.0)
 
 
 _TYPICAL: Final = (
@@ -235,10 +262,11 @@ _TYPICAL: Final = (
 class IdentityMap:
     """All records of an account, packed: a record of 600 bytes takes about 150 in memory (25,000: some 6 MB)."""
 
-    __slots__ = ("_packed",)
+    __slots__ = ("_packed", "_resources")
 
     def __init__(self) -> None:
         self._packed: dict[int, bytes] = {}
+        self._resources: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._packed)
@@ -253,9 +281,23 @@ class IdentityMap:
         opened = zlib.decompressobj(wbits=-15, zdict=_TYPICAL)
         return decode(opened.decompress(packed) + opened.flush())
 
+    def owner_of(self, resource: str) -> int | None:
+        """The contact whose person this is, if any filter wants it to be."""
+        contact = self._resources.get(resource)
+        known = self.get(contact) if contact is not None else None
+        if known is None or known.resource != resource or not any(want.active for want in known.wants.values()):
+            return None
+        return contact
+
+    def drop(self, contact: int) -> None:
+        self._packed.pop(contact, None)
+
     def put(self, contact: int, known: Known) -> None:
         self.put_encoded(contact, encode(known))
 
     def put_encoded(self, contact: int, data: bytes) -> None:
+        resource = orjson.loads(data)["resource"]
+        if resource:
+            self._resources[resource] = contact
         packer = zlib.compressobj(level=1, wbits=-15, zdict=_TYPICAL)
         self._packed[contact] = packer.compress(data) + packer.flush()

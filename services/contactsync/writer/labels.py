@@ -6,7 +6,7 @@ Pure; `google_labels.py` asks Google for the labels and carries the choice out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 import orjson
@@ -22,7 +22,8 @@ SUFFIXES_MAX: Final = 50
 class LabelRecord:
     """A filter's label in one account. `given`: the name that we gave last (a label named otherwise was renamed by
     a human). `sent_at`: a create with name `given` was sent then and not yet answered. `resource` is empty until
-    there is a label."""
+    there is a label. `found`: it was stamped before we knew of it. `since`: the filter's birth time; older messages
+    are not its own. `gone`: the filter that was born then has left the account."""
 
     resource: str = ""
     name: str = ""
@@ -34,6 +35,9 @@ class LabelRecord:
     outcome: Outcome = Outcome.DONE
     reason: str = ""
     sent_at: float = 0.0
+    found: bool = False
+    since: float = 0.0
+    gone: float = 0.0
 
 
 def encode_label(record: LabelRecord) -> bytes:
@@ -42,7 +46,9 @@ def encode_label(record: LabelRecord) -> bytes:
 
 def decode_label(data: bytes) -> LabelRecord:
     found = orjson.loads(data)
-    return LabelRecord(**{**found, "outcome": Outcome(found["outcome"])})
+    known = {f.name for f in fields(LabelRecord)}
+    values = {name: value for name, value in found.items() if name in known}
+    return LabelRecord(**{**values, "outcome": Outcome(found["outcome"])})
 
 
 @dataclass(frozen=True, slots=True)

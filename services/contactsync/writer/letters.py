@@ -18,6 +18,7 @@ from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     BYTES_MAX,
     CONTACTS_MAX,
+    Forget,
     Handover,
     LabelSettled,
     Model,
@@ -86,11 +87,23 @@ class Outbox:
         """Queue what came of a filter's mutations, in messages of at most 200 contacts and 512 kB."""
         for number, chunk in enumerate(_chunks(items)):
             message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, items=tuple(chunk))
-            self._settled(message, f"{chunk[0].mutation_id}.{epoch}.{number}")
+            # What is said to an older state may come soon after what was said of the same revision.
+            behind = f".behind-{chunk[0].latest}" if chunk[0].latest else ""
+            self._settled(message, f"{chunk[0].mutation_id}.{epoch}.{number}{behind}")
 
     def handover(self, filter_id: str, handover: Handover, cause: str, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=(handover,))
         self._settled(message, f"{cause}.handover-{handover.contact}.{epoch}")
+
+    def handovers(self, filter_id: str, items: Sequence[Handover], answered_at: float, epoch: int) -> None:
+        message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=tuple(items))
+        self._settled(message, f"handovers-{items[0].contact}-{answered_at:.3f}.{epoch}")
+
+    def forgotten(self, filter_id: str, wish: Forget, *, answered_at: float, epoch: int) -> None:
+        message = Settled(
+            filter_id=filter_id, target=self._target, answered_at=answered_at, forgotten=wish.mutation_id
+        )
+        self._settled(message, f"{wish.mutation_id}.{self._target}.{epoch}")
 
     def label(self, filter_id: str, label: LabelSettled, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, label=label)

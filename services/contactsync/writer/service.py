@@ -17,6 +17,7 @@ from contactsync.planfix.port import PlanfixApi
 from contactsync.runtime.bus import Bus, Fence
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery, Mailboxes, partition_of
+from contactsync.writer.forgetting import Release, keep_grant
 from contactsync.writer.google_target import GoogleRules, GoogleTarget
 from contactsync.writer.letters import Clock
 from contactsync.writer.planfix_target import PlanfixTarget
@@ -46,7 +47,9 @@ class Writer:
         clock: Clock = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         metrics: Metrics | None = None,
+        release: Release = keep_grant,
     ) -> None:
+        self._release = release
         self._metrics = metrics
         self._bus, self._mailboxes, self._people, self._config = bus, mailboxes, people, config
         self._rules = rules or GoogleRules()
@@ -77,7 +80,12 @@ class Writer:
 
     def _new_planfix(self) -> PlanfixTarget:
         return PlanfixTarget(
-            api=self._planfix_api, bus=self._bus, clock=self._clock, sleep=self._sleep, metrics=self._metrics
+            api=self._planfix_api,
+            bus=self._bus,
+            clock=self._clock,
+            sleep=self._sleep,
+            metrics=self._metrics,
+            lag_s=self._rules.lag_s,
         )
 
     def _account(self, account: str) -> GoogleTarget:
@@ -92,5 +100,6 @@ class Writer:
                 wake=lambda at: self._mailboxes.wake(account, at),
                 day_left=lambda: self._day_left(account),
                 metrics=self._metrics,
+                release=self._release,
             )
         return self._accounts[account]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import history, labelling, loops, runs, settle, undoing
+from contactsync.reconciler.core import copies, history, labelling, loops, rebuilding, runs, settle, undoing
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
@@ -35,10 +35,23 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
         return
     pending = link.pending
     rules = merge_rules(link, draft.rules)
+    if item.latest > link.revision:
+        rebuilding.behind(draft, now)
+    if item.merged_into is not None:
+        # The person may carry this filter's label: then it is looked at as any other's.
+        draft.put(settle.merged(link, item.merged_into))
+        draft.amend(left_at=now)
+        draft.wishes.people.add(link.resource or "")
+        return
+    if item.outcome is Outcome.GONE and pending.side is Side.GOOGLE:
+        followed = copies.followed(draft, replace(link, pending=None), now)
+        if followed is not None:
+            draft.put(followed)
+            return
     after = settle.settled(link, item, rules, answered_at, draft.filter.label, now)
     history.settled(draft, link, after, item)
     after = undoing.answered(after, pending, item.outcome)
-    if item.outcome is Outcome.DONE:
+    if item.outcome is Outcome.DONE and not pending.renew:
         if pending.side is Side.PLANFIX and item.planfix is None:
             draft.wishes.planfix_contacts[link.contact] = answered_at + PLANFIX_SETTLE_S + 1.0
         _count(draft, link, item)

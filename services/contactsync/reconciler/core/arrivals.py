@@ -33,7 +33,7 @@ class Others:
 
 def arrival_of(person: GooglePerson, known: Arrival | None) -> Arrival:
     """The person as seen; a held-back one is tried again when its content has changed."""
-    stamp = person.stamps[0].contact if person.stamps else None
+    stamp = min(person.stamps, key=lambda s: s.contact) if person.stamps else None
     fresh = Arrival(
         source_id=person.source_id,
         resource=person.resource,
@@ -41,10 +41,13 @@ def arrival_of(person: GooglePerson, known: Arrival | None) -> Arrival:
         google=person.fields,
         google_at=person.updated_at,
         raw=person.raw,
-        stamp_contact=stamp,
+        stamp_contact=stamp.contact if stamp is not None else None,
+        stamp_kept=stamp.kept if stamp is not None else None,
     )
     if known is None:
         return fresh
+    if stamp is not None and known.stamp_contact != stamp.contact:
+        return replace(fresh, revision=known.revision)  # it has become a contact's meanwhile
     if known.stage == "held" and content_hash(known.google) != content_hash(person.fields):
         return replace(fresh, revision=known.revision)
     return replace(
@@ -135,7 +138,7 @@ def created(arrival: Arrival, item: SettledItem, answered_at: float, now: float)
 
 
 def link_of(arrival: Arrival, contact: PlanfixContact, seen_at: float, now: float) -> Link:
-    """A labelled person and its contact; the person is not ours, and gets its stamp with the first write."""
+    """A labelled person and its contact. Without a stamp it is not ours, and gets one with the first write."""
     return Link(
         contact=contact.contact,
         is_company=contact.is_company,
@@ -152,7 +155,7 @@ def link_of(arrival: Arrival, contact: PlanfixContact, seen_at: float, now: floa
         google_at=arrival.google_at,
         raw=arrival.raw,
         labelled=True,
-        own=Kept.ADOPTED,
+        own=arrival.stamp_kept or Kept.ADOPTED,
         asked="membership",
         asked_at=now,
         matched=True,

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from contactsync.reconciler.core import decisions, freeze, guard, labelling, restoring, runs, undoing
+from contactsync.reconciler.core import (
+    decisions,
+    freeze,
+    guard,
+    labelling,
+    leaving,
+    rebuilding,
+    restoring,
+    runs,
+    undoing,
+)
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync_contracts.messages import (
@@ -38,6 +48,12 @@ Command = (
 
 def enable(draft: Draft, event: Enable, now: float) -> None:
     record = draft.record
+    if record is not None and record.leaving is not None:
+        leaving.enabled_again(draft, event)
+        return
+    if record is not None and record.account != event.account and event.relink:
+        leaving.relink(draft, event)
+        return
     if record is not None and record.account != event.account:
         draft.refuse(event.request_id, "Another Google account is connected to this list.")
         return
@@ -50,6 +66,9 @@ def enable(draft: Draft, event: Enable, now: float) -> None:
             google_email=event.google_email,
             since=now,
             first_waits=draft.policy.first_sync_waits,
+            # From the clock, so that no revision is one that the writer remembers from before a loss of state.
+            revisions=int(now),
+            label_revision=int(now),
         )
         record = runs.start(record, event.request_id, now, first=True)
         if record.run is not None:
@@ -93,6 +112,10 @@ def needs(draft: Draft, event: Command) -> set[int]:
 
 def carry_out(draft: Draft, event: Command, now: float) -> None:
     """One command to a filter that is enabled."""
+    left = draft.record is not None and draft.record.leaving is not None
+    if left and not isinstance(event, Disconnect | Enable | SyncRequest):
+        draft.refuse(event.request_id, leaving.LEFT)
+        return
     match event:
         case SyncRequest():
             recheck(draft, now)
@@ -106,6 +129,10 @@ def carry_out(draft: Draft, event: Command, now: float) -> None:
             draft.amend(paused=True)
         case Resume():
             resume(draft, event.request_id, now)
+        case Disconnect():
+            leaving.disconnect(draft, event)
+        case Rebuild():
+            rebuilding.rebuild(draft, event, now)
         case Approve():
             guard.approve(draft, event.request_id, event.hash)
         case Undo():
@@ -114,8 +141,6 @@ def carry_out(draft: Draft, event: Command, now: float) -> None:
             draft.refuse(event.request_id, decisions.decide(draft, event))
         case Restore():
             draft.refuse(event.request_id, restoring.restore(draft, event.contact))
-        case Rebuild() | Disconnect():
-            draft.refuse(event.request_id, "This release cannot do that yet.")
         case _:
             assert_never(event)
 

@@ -108,7 +108,9 @@ class Draft:
             record.active,
             conflict=record.conflict or self.policy.conflict,
             two_way_since=record.two_way_since,
+            leaving=record.leaving is not None and record.leaving.stage == "removing",
             first_matching=record.first_matching,
+            crowded=record.crowded,
         )
 
     def amend(self, **changes: object) -> None:

@@ -31,6 +31,20 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Leaving:
+    """A disconnect under way (`leaving.py`). remove: people of ours leave Google first; after: contacts with higher
+    numbers are still to be taken away; waits: the targets that have not forgotten the filter yet; next: the
+    activation with another account that it makes room for, as it came."""
+
+    request_id: str
+    remove: bool = False
+    stage: Literal["removing", "forgetting", "erasing"] = "removing"
+    after: int = 0
+    waits: tuple[str, ...] = ()
+    next: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Undo:
     """What the latest undo came to. run: the run that it takes back, contact after contact up to `after`; undone:
     entries taken back; left: how many were not; why: of the first of those, in words without values."""
@@ -60,7 +74,11 @@ class FilterRecord:
     conflict, breakers: the filter's own settings over the installation's; plans, spent: what waits
     for an approval, and what needed none (`breaker.py`); first_waits: what the first sync writes waits for one;
     creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
-    resumed_at: when a human last said that it may go on; undo: the latest one."""
+    resumed_at: when a human last said that it may go on; undo: the latest one; people_total, people_at:
+    people in the account by its newest complete listing, and when that began; crowded: the filter holds more contacts
+    than the account has places, so nobody is created before all of them are known; leaving: it is being disconnected;
+    rebuild: the listing by which links are found again, rebuild_after: contacts with higher numbers are still to be
+    renewed; relisted_at: when the state was last found to be older than what had been done."""
 
     filter_id: str
     name: str
@@ -85,6 +103,8 @@ class FilterRecord:
     counts: dict[str, int] = field(default_factory=dict)
     open: int = 0
     people_total: int = 0
+    people_at: float = 0.0
+    crowded: bool = False
     planfix_seen_at: float = 0.0
     google_seen_at: float = 0.0
     looks: int = 0
@@ -109,6 +129,10 @@ class FilterRecord:
     creates_wait: str = ""
     copies: dict[str, list[float]] = field(default_factory=dict)
     resumed_at: float = 0.0
+    leaving: Leaving | None = None
+    rebuild: str = ""
+    rebuild_after: int | None = None
+    relisted_at: float = 0.0
     undo: Undo | None = None
 
     @property
@@ -125,8 +149,8 @@ class FilterRecord:
     def unfinished(self) -> bool:
         """Something goes on without a message: whoever takes over has to look."""
         plans = any(plan.approved or not plan.hash for plan in self.plans)
-        undo = self.undo is not None and not self.undo.finished
-        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans or undo)
+        under_way = self.leaving is not None or (self.undo is not None and not self.undo.finished)
+        return bool(self.open or self.busy or self.label_pending or self.phase != "done" or plans or under_way)
 
     @property
     def waiting_plans(self) -> tuple[Plan, ...]:
@@ -173,6 +197,10 @@ def filter_from_json(stored: dict[str, Any]) -> FilterRecord:
         run["waits"] = tuple(run.get("waits", ()))
         values["run"] = Run(**run)
     values["plans"] = tuple(plan_from_json(plan) for plan in values.get("plans", ()))
+    if values.get("leaving"):
+        left = {name: value for name, value in values["leaving"].items() if name in {f.name for f in fields(Leaving)}}
+        left["waits"] = tuple(left.get("waits", ()))
+        values["leaving"] = Leaving(**left)
     if values.get("undo"):
         undo = {name: value for name, value in values["undo"].items() if name in {f.name for f in fields(Undo)}}
         values["undo"] = Undo(**{**undo, "why": tuple(undo.get("why", ()))})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, history, joining, runs, sweeping
+from contactsync.reconciler.core import commands, guard, history, joining, leaving, places, runs, sweeping
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
@@ -16,6 +16,8 @@ from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.plan import Decision, decide
 from contactsync.reconciler.core.step import Begun, Step
 from contactsync_contracts.messages import ContactChanged, FilterStateChanged, Model
+
+DOUBT_S = 900.0
 
 
 def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
@@ -33,9 +35,11 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
         if draft.record.first_matching:
             joining.end_first_matching(draft)
         begun_arrivals.extend(_decide_all(draft, links, begun, now))
+        places.all_known(draft)
         sweeping.tidy(draft)
         guard.tend(draft, now)
         _finish_run(draft, now)
+        leaving.tend(draft)
     stored_arrivals: dict[str, Arrival | None] = {s: draft.arrivals.get(s) for s in draft.touched_arrivals}
     stored_arrivals.update(dict.fromkeys(draft.dropped_arrivals - draft.arrivals.source_ids))
     draft.events.extend(_changes(draft, now))
@@ -65,6 +69,7 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
     if again is not None:
         draft.events.append(again)
     record = draft.filter
+    draft.wishes.forget = record.leaving is not None and record.leaving.stage == "forgetting"
     draft.wishes.label |= any(link.asked == "label" for link in reopened)
     if record.label_pending:
         draft.wishes.ensure_label = True
@@ -74,6 +79,9 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
         draft.wishes.google_listing = run_id
     elif "google" in waits:
         draft.wishes.google_changes = run_id
+    if record.rebuild:
+        draft.wishes.google_listing = draft.wishes.planfix_listing = record.rebuild
+    _doubt_creates(draft, now)
     if record.phase == "planfix" or ("planfix" in waits and record.phase == "done"):
         draft.wishes.planfix_listing = run_id
     for link in reopened:
@@ -86,6 +94,17 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
         for link in reopened
         if link.contact not in draft.links
     ]
+
+
+def _doubt_creates(draft: Draft, now: float) -> None:
+    """A contact that was being created in Planfix long ago may have been by now: if our state was rolled back, the
+    writer knows nothing of it. It is looked for again, by the person's stamp and addresses; if that finds nobody, the
+    same mutation is said again, which is once-only should it still wait with the writer."""
+    for arrival in list(draft.arrivals.values()):
+        if arrival.stage == "creating" and now - arrival.asked_at >= DOUBT_S:
+            before = max(0, arrival.revision - 1)
+            draft.put_arrival(replace(arrival, stage="new", source=None, passed=False, revision=before))
+            draft.wishes.people.add(arrival.resource)
 
 
 def _decide_all(draft: Draft, links: dict[int, Link | None], begun: list[Begun], now: float) -> list[Arrival]:
@@ -169,7 +188,7 @@ def _finish_run(draft: Draft, now: float) -> None:
     while (record := draft.filter).run is not None:
         busy = _busy(draft)
         if busy and not record.problem and not record.paused:
-            progress = runs.progress(record, len(draft.index), len(draft.index.open), now)
+            progress = runs.progress(record, len(draft.index), len(draft.index.open | draft.index.due), now)
             if progress is not None:
                 draft.events.append(progress)
             return
@@ -186,7 +205,7 @@ def _more(draft: Draft) -> bool:
     record = draft.record
     if record is None or record.run is None or not record.run.first:
         return False
-    return record.phase == "planfix" or bool(draft.index.matching)
+    return record.phase == "planfix" or bool(draft.index.matching or draft.index.due)
 
 
 def _busy(draft: Draft) -> bool:

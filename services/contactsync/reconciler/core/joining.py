@@ -45,13 +45,21 @@ def stranger_seen(draft: Draft, person: GooglePerson, seen_at: float, *, by_name
         # It may be one that was removed since, and lists lag: what it is now decides.
         draft.wishes.people.add(person.resource)
         return
-    arrival = arriving.arrival_of(person, known)
+    arrival = arriving.arrival_of(_unmerged(draft, person), known)
     stamp = arrival.stamp_contact
     if stamp is not None and draft.decisions.apart(stamp, person.resource):
         arrival = replace(arrival, stamp_contact=None)
     elif stamp is not None and draft.index.get(stamp) is not None:
         arrival = replace(arrival, stage="held", reason=reasons.COPY, state=reasons.POSSIBLE_DUPLICATE)
     draft.put_arrival(arrival if known is not None else replace(arrival, revision=record.revisions))
+
+
+def _unmerged(draft: Draft, person: GooglePerson) -> GooglePerson:
+    """Without the stamps of contacts that are known to be merged into others."""
+    entries = {stamp.contact: draft.index.get(stamp.contact) for stamp in person.stamps}
+    gone = {contact for contact, e in entries.items() if e is not None and e.state is ContactState.MERGED}
+    stamps = tuple(stamp for stamp in person.stamps if stamp.contact not in gone)
+    return person.model_copy(update={"stamps": stamps}) if gone else person
 
 
 def join_by_stamp(

@@ -15,6 +15,11 @@ from contactsync.reconciler.core.index import Entry
 from contactsync.reconciler.core.link import Link
 from contactsync_contracts.messages import AccountObserved, FilterState, LabelObserved, LabelSettled, Outcome
 
+LOST = (
+    "This list was synchronised with this account before, but what was known of it is lost: people whom you deleted "
+    "in Google Contacts would be made again. Look at what would be created, then approve it."
+)
+
 
 def ask_label(draft: Draft, op: str) -> None:
     record = draft.filter
@@ -32,6 +37,8 @@ def label_settled(draft: Draft, answer: LabelSettled, now: float) -> None:
         reason = answer.reason or reasons.LABEL_REFUSED
         draft.record = freeze.freeze(draft.filter, reason, label_gone=True)
         return
+    if answer.found and not record.label:
+        draft.amend(creates_wait=LOST)
     draft.amend(label=answer.label, label_name=answer.name)
     if record.label and answer.label != record.label:
         draft.amend(relabel_after=0, restored_at=now)

@@ -39,6 +39,8 @@ class Pending:
     before: Contact
     at: float
     etag: str = ""
+    renew: bool = False
+    """Nothing is written that is there: the writer reads the person, and its record of it is new."""
     cause: str = ""
     run: str = ""
     lost: tuple[Lost, ...] = ()
@@ -74,9 +76,11 @@ class Link:
     first seen with that content, where that was earlier; google_prev: the last time it was seen without any edit that
     has not been carried over yet; planfix_wrote: when our last write there was answered. merges: this filter
     merges the contact's fields (else it only asks for its label). asked: a look under way. adopt: found by match, not
-    by stamp. due: facts changed while the filter was not active. cause: why a person wanted the next write, for the
-    history (else the facts say it). gone_at: when the person was found to be gone, which counts as deleted once the
-    label was looked at; left so after a freeze, it comes back. reported: why it is held back, as it was last said."""
+    by stamp. stamp_on: another person that carries this contact's stamp, too. renew: the writer is to read the person
+    again (`rebuilding.py`). due: facts changed while the filter was not active. cause: why a person wanted the next
+    write, for the history (else the facts say it). gone_at: when the person was found to be gone, which counts as
+    deleted once the label was looked at; left so after a freeze, it comes back. reported: why it is held back, as it
+    was last said."""
 
     contact: int
     is_company: bool = False
@@ -112,6 +116,8 @@ class Link:
     read_only: bool = False
     leaving: bool = False
     due: bool = False
+    stamp_on: str = ""
+    renew: bool = False
     dismissed: str = ""
     dismissed_at: float = 0.0
     gone_at: float = 0.0
@@ -146,6 +152,7 @@ class Arrival:
     google_at: float
     raw: dict[str, Any]
     stamp_contact: int | None = None
+    stamp_kept: Kept | None = None
     stage: Literal["new", "matching", "creating", "held"] = "new"
     asked_at: float = 0.0
     revision: int = 0
@@ -254,6 +261,7 @@ def _pending_to_json(pending: Pending) -> dict[str, Any]:
         "before": contact_to_json(pending.before),
         "at": pending.at,
         "etag": pending.etag,
+        **({"renew": True} if pending.renew else {}),
     }
 
 
@@ -268,6 +276,7 @@ def _pending_from_json(stored: dict[str, Any]) -> Pending:
         before=contact_from_json(stored["before"]),
         at=stored["at"],
         etag=stored.get("etag", ""),
+        renew=stored.get("renew", False),
         cause=stored.get("cause", ""),
         run=stored.get("run", ""),
         lost=tuple(Lost(name, Side(side), value) for name, side, value in stored.get("lost", ())),
@@ -311,6 +320,8 @@ def arrival_from_json(stored: dict[str, Any]) -> Arrival:
     values["candidates"] = tuple(values.get("candidates", ()))
     if values.get("source") is not None:
         values["source"] = contact_from_json(values["source"])
+    if values.get("stamp_kept"):
+        values["stamp_kept"] = Kept(values["stamp_kept"])
     if values.get("frozen") is not None:
         values["frozen"] = Frozen(*values["frozen"])
     values["passed"] = values.get("stage") == "creating"  # only those are stored as such

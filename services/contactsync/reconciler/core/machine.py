@@ -21,6 +21,8 @@ from contactsync.reconciler.core import (
     guard,
     joining,
     labelling,
+    leaving,
+    rebuilding,
     runs,
     seen_google,
     seen_planfix,
@@ -139,8 +141,10 @@ class Machine:
 
     def _needed(self, event: Event) -> set[int]:
         draft = self._draft
+        if draft.record is None:
+            return set()
         if isinstance(event, Command):
-            return commands.needs(draft, event) if draft.record is not None else set()
+            return commands.needs(draft, event)
         match event:
             case PlanfixObserved():
                 return {c.contact for c in event.contacts if not seen_planfix.quiet(draft, c.contact, event)}
@@ -176,7 +180,11 @@ class Machine:
         """Contacts left over from a time when nothing could be done; empty while that lasts. Those that are to be put
         under a new label come first, by number."""
         draft = self._draft
-        if draft.record is None or not draft.record.active:
+        if draft.record is None:
+            return set()
+        if draft.record.leaving is not None:
+            return leaving.due(draft, most)
+        if not draft.record.active or draft.record.crowded:
             return set()
         after = draft.record.relabel_after
         if after is not None:
@@ -188,6 +196,8 @@ class Machine:
             return swept
         if released := guard.due(draft, most):
             return released
+        if renewing := rebuilding.due(draft, most):
+            return renewing
         return set(sorted(draft.index.due or draft.index.loose)[:most])
 
     def load(self, links: Iterable[Link]) -> None:
@@ -260,6 +270,8 @@ class Machine:
             draft.requests[event.request_id] = ""
             commands.carry_out(draft, event, now)
             return
+        if draft.filter.leaving is not None and not leaving.handle(draft, event, now):
+            return
         match event:
             case PlanfixObserved():
                 seen_planfix.contacts_observed(draft, event, now)
@@ -302,10 +314,14 @@ class Machine:
         draft.touched.update(contacts)
         if draft.record is None:
             return
+        if draft.record.leaving is not None:
+            leaving.touch(draft, set(contacts))
+            return
         guard.released(draft, contacts)
         if draft.record.relabel_after is None:
             sweeping.see_to(draft, contacts)
             joining.match_again(draft, contacts)
+            rebuilding.touch(draft, set(contacts))
             return
         for contact in contacts:
             link = draft.links.get(contact)
@@ -313,6 +329,11 @@ class Machine:
                 refused = link.hold is not None and link.hold.state == "quarantined"  # for want of the label, perhaps
                 draft.put(replace(link, labelled=False, hold=None if refused else link.hold))
         draft.amend(relabel_after=max(contacts, default=None))
+
+    @property
+    def erasing(self) -> bool:
+        """Everything about the filter is to be erased from the state (`actor.py`), whatever else was going on."""
+        return leaving.is_erasing(self._draft.record)
 
     def forget_request(self, request_id: str) -> None:
         """The request was answered before (the state says so): once-only for good."""

@@ -13,7 +13,7 @@ from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.link import Hold, Link
 from contactsync.reconciler.core.merge import edited
 from contactsync_contracts.contact import ELEMENT_FIELDS, Contact
-from contactsync_contracts.messages import GooglePerson, Kept, PlanfixContact, Stamp
+from contactsync_contracts.messages import GooglePerson, Kept, PlanfixContact
 
 PLANFIX_SETTLE_S = 5.0
 """A Planfix read that began this soon after our write's answer may still show the old values."""
@@ -85,7 +85,7 @@ def google_seen(
     return replace(
         google_now(link, person, hash_, at),
         labelled=label in person.labels,
-        **_ownership(link, stamp, moved),
+        **_ownership(link, person, moved),
         adopt=link.adopt and not (first and (label in person.labels or stamp is not None)),
         asked="" if link.asked == "person" and (answers or first) else link.asked,
         limits=_limits(link, person) if content_changed else link.limits,
@@ -112,12 +112,14 @@ def google_now(link: Link, person: GooglePerson, hash_: int, at: float) -> Link:
     )
 
 
-def _ownership(link: Link, stamp: Stamp | None, moved: bool) -> dict[str, Any]:
-    """A person that a link moved to was somebody else's before: adopted, whatever its stamp says (2.2)."""
-    if moved:
-        return {"own": Kept.ADOPTED, "stamped": stamp is not None and stamp.kept is Kept.ADOPTED}
-    own = link.own or (stamp.kept if stamp is not None else None)
-    return {"own": own, "stamped": link.stamped or stamp is not None}
+def _ownership(link: Link, person: GooglePerson, moved: bool) -> dict[str, Any]:
+    """A person that a link moved to was somebody else's before: adopted, whatever its stamp says (2.2). Stamped is
+    who carries this contact's stamp alone, and one that says the same; else it is written anew."""
+    stamp = next((s for s in person.stamps if s.contact == link.contact), None)
+    own = Kept.ADOPTED if moved else link.own or (stamp.kept if stamp is not None else None)
+    alone = not any(s.contact != link.contact for s in person.stamps)
+    known = link.stamped and not moved
+    return {"own": own, "stamped": alone and (known or (stamp is not None and stamp.kept is own))}
 
 
 def _limits(link: Link, person: GooglePerson) -> dict[str, str]:

@@ -13,15 +13,18 @@ from typing import Protocol, TypeVar
 
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core.filter import FilterRecord
+from contactsync.reconciler.core.leaving import mutation_id
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
-from contactsync.reconciler.core.step import BY_NAME, Step
+from contactsync.reconciler.core.places import probe
+from contactsync.reconciler.core.step import BY_NAME, EXISTS, Step
 from contactsync_contracts import subjects
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import (
     BYTES_MAX,
     CONTACTS_MAX,
     Class,
+    Forget,
     GoogleMutation,
     LabelMutation,
     LookGoogle,
@@ -80,12 +83,15 @@ class Outbox:
         google = [_google_mutation(link) for link in writes if _side(link) is Side.GOOGLE]
         planfix = [_planfix_mutation(link, record) for link in writes if _side(link) is Side.PLANFIX]
         planfix += [self._create(a, record) for a in step.begun_arrivals if a.stage == "creating"]
+        if step.wishes.forget:
+            yield from self._forget(record)
         if step.wishes.ensure_label:
             label = LabelMutation(
                 mutation_id=record.label_pending,
                 revision=record.label_revision,
                 op=record.label_op,
                 name=record.name,
+                make=not record.rebuild,
             )
             yield from self._cut(record, record.account, [label], lambda part: {"label": part[0]})
         yield from self._cut(record, record.account, google, lambda part: {"google": tuple(part), "more": step.more})
@@ -108,6 +114,8 @@ class Outbox:
                 cls=_class(record),
                 since=record.since,
                 two_way=record.two_way,
+                people_total=record.people_total,
+                people_at=record.people_at,
                 **content(part),
             )
             data = message.model_dump_json(exclude_defaults=True).encode()
@@ -123,6 +131,18 @@ class Outbox:
         names = "\n".join([target, *(item.mutation_id for item in part)])
         digest = blake2b(names.encode(), digest_size=12).hexdigest()
         return f"{record.filter_id}.mutate.{digest}.{self._epoch}"
+
+    def _forget(self, record: FilterRecord) -> Iterator[Outgoing]:
+        leaving = record.leaving
+        assert leaving is not None
+        name = mutation_id(record)
+        for target in leaving.waits:
+            wish = Forget(mutation_id=name, emptied=leaving.remove)
+            message = Mutate(
+                filter_id=record.filter_id, target=target, epoch=self._epoch, since=record.since, forget=wish
+            )
+            data = message.model_dump_json(exclude_defaults=True).encode()
+            yield Outgoing(subjects.mutate(target), f"{name}.{target}.{self._epoch}", message, data)
 
     def _flush(self, record: FilterRecord) -> Outgoing:
         """Nothing more follows: creates that wait for a full batch are to go."""
@@ -193,12 +213,14 @@ class Outbox:
             # First, so that a new name is on its way before the listing's end ends the run.
             yield self._look_planfix(record, what="filter")
         if wishes.planfix_listing is not None:
-            yield self._look_planfix(record, what="listing", request_id=wishes.planfix_listing)
+            yield self._look_planfix(record, what="listing", request_id=wishes.planfix_listing, probe=probe(record))
         for numbers in _parts(sorted(again), CONTACTS_MAX // 2):
             not_before = max(again[number] for number in numbers)
             yield self._look_planfix(record, what="contacts", contacts=tuple(numbers), not_before=not_before)
         for numbers in _parts(wishes.confirm, CONTACTS_MAX):
             yield self._look_planfix(record, what="confirm", contacts=tuple(numbers), known=tuple(wishes.known))
+        for numbers in _parts(wishes.exists, CONTACTS_MAX):
+            yield self._look_planfix(record, what="confirm", contacts=tuple(numbers), request_id=EXISTS)
         for queries in _parts(matching, CONTACTS_MAX // 4):
             yield self._look_planfix(record, what="match", match=tuple(queries))
 
@@ -246,8 +268,18 @@ def _google_mutation(link: Link) -> GoogleMutation:
             op="ensure",
             fields=link.base_planfix or {},
             is_company=link.is_company,
+            at=pending.at,
         )
     leaving = pending.op == "remove"
+    if pending.renew:
+        return GoogleMutation(
+            contact=link.contact,
+            mutation_id=pending.mutation_id,
+            revision=pending.revision,
+            op="update",
+            is_company=link.is_company,
+            resource=link.resource,
+        )
     return GoogleMutation(
         contact=link.contact,
         mutation_id=pending.mutation_id,

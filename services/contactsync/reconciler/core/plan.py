@@ -27,10 +27,14 @@ class FilterRules:
     two_way: bool = True
     active: bool = True
     conflict: str = "newest"
+    leaving: bool = False
+    """It is being disconnected, and people of ours are taken away."""
     two_way_since: float = 0.0
     """What was in Google before was edited while the filter was one-way: such edits lose."""
     first_matching: bool = False
     """Contacts of the first sync are still to be matched: another one may claim the same person."""
+    crowded: bool = False
+    """Nobody is created before all contacts are known (`places.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Decision:
 
 
 def decide(link: Link, rules: FilterRules, now: float) -> Decision:
+    if rules.leaving:
+        return _take_away(link, rules, now)
     if not rules.active:
         return Decision(replace(link, due=True))
     if link.due:
@@ -61,9 +67,11 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if link.resource is None:
         if not link.matched:
             return Decision(_ask(link, "match", now))
-        return Decision(_create(link, rules, now))
+        return Decision(replace(link, due=True) if rules.crowded else _create(link, rules, now))
     if link.google is None or link.raw is None:
         return Decision(_ask(link, "person", now))
+    if link.renew and link.labelled and link.stamped:
+        return Decision(_renew(link, rules, now))
     if link.undoing is not None:
         undone = _take_back(link, link.undoing, rules, now)
         if undone is not None:
@@ -72,11 +80,22 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if rules.first_matching and is_unbegun(link):
         return Decision(link)
     if not link.merges:
-        # Another filter of the account merges the fields; this one only asks for its label.
-        if link.labelled:
+        # Another filter of the account merges the fields; this one only asks for its label. A person that the link
+        # moved to may be another contact's, which the writer knows.
+        if link.labelled and link.stamped:
             return Decision(link)
         return Decision(_begin(link, rules, now, Side.GOOGLE, "update", {}, {}, {}))
     return _reconcile(link, rules, now)
+
+
+def _take_away(link: Link, rules: FilterRules, now: float) -> Decision:
+    """The filter is being disconnected and the people that it made go, as if every contact left it. What is under way
+    is waited for; a person that a human threw away or merged is theirs."""
+    if link.pending is not None or link.asked == "person":
+        return Decision(link)
+    if link.dismissed or link.gone_at or link.merged_into is not None:
+        return Decision(replace(link, asked=""))
+    return _leave(replace(link, member=False, kept="", asked="", due=False), rules, now)
 
 
 def _leave(link: Link, rules: FilterRules, now: float) -> Decision:
@@ -119,6 +138,12 @@ def _create(link: Link, rules: FilterRules, now: float) -> Link:
     """What is sent becomes Planfix's base now, so that it is not stored twice; Google's comes with the answer."""
     sent = link.planfix or {}
     return _begin(link, rules, now, Side.GOOGLE, "ensure", {}, {}, {}, base_planfix=sent, base_google=None)
+
+
+def _renew(link: Link, rules: FilterRules, now: float) -> Link:
+    begun = _begin(replace(link, renew=False), rules, now, Side.GOOGLE, "update", {}, {}, {})
+    assert begun.pending is not None
+    return replace(begun, pending=replace(begun.pending, renew=True, etag=""))
 
 
 def _take_back(link: Link, undoing: Undoing, rules: FilterRules, now: float) -> Decision | None:

@@ -9,15 +9,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import joining, observe, reasons, runs, settle, sweeping
+from contactsync.reconciler.core import (
+    copies,
+    joining,
+    observe,
+    places,
+    reasons,
+    rebuilding,
+    runs,
+    settle,
+    sweeping,
+)
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.step import BY_NAME
 from contactsync_contracts.messages import ContactState, GoogleGone, GoogleListed, GoogleObserved, GooglePerson
-
-PEOPLE_MAX = 25_000 - 100
-"""Google takes 25,000 people an account; 100 places are left to the human."""
 
 
 def owners(draft: Draft, person: GooglePerson) -> set[int]:
@@ -42,6 +49,7 @@ def people_observed(draft: Draft, event: GoogleObserved, now: float) -> None:
     by_name = event.request_id == BY_NAME
     for person in event.people:
         owner = _partner_of(draft, person)
+        copies.stamps_seen(draft, person, owner)
         if owner is None:
             joining.stranger_seen(draft, person, event.seen_at, by_name=by_name)
             continue
@@ -53,7 +61,7 @@ def people_observed(draft: Draft, event: GoogleObserved, now: float) -> None:
 
 
 def people_gone(draft: Draft, event: GoogleGone, now: float) -> None:
-    for resource in event.resources:
+    for resource in sorted(event.resources, key=lambda name: (draft.index.owner_of(name) or 0, name)):
         if draft.drop_named(resource):
             draft.amend(left_at=draft.now)
         contact = draft.index.owner_of(resource)
@@ -64,6 +72,9 @@ def people_gone(draft: Draft, event: GoogleGone, now: float) -> None:
             continue  # the writer finds out by itself and says so
         if event.seen_at < link.google_at:
             draft.wishes.people.add(resource)  # it has been there since
+            continue
+        if (followed := copies.followed(draft, link, now)) is not None:
+            draft.put(followed)
             continue
         draft.decisions.forget_same(contact, resource)
         free = replace(link, asked="") if link.asked == "person" else link
@@ -83,16 +94,14 @@ def people_listed(draft: Draft, event: GoogleListed, now: float) -> None:
             draft.wishes.people.add(resource)
     if not event.last:
         return
-    draft.amend(people_total=event.people_total, google_seen_at=event.began_at)
+    rebuilding.google_listed(draft, event)
+    draft.amend(google_seen_at=event.began_at)
+    places.listed(draft, event)
     sweeping.start(draft, sweeping.REMATCH)
     if draft.filter.phase == "google":
         draft.amend(phase="planfix", first_matching=True)
         draft.wishes.planfix_listing = draft.filter.run.run_id if draft.filter.run else ""
     draft.record = runs.answered(draft.filter, "google", event.request_id)
-    if event.people_total < PEOPLE_MAX:
-        for link in list(draft.links.values()):
-            if link is not None and link.hold is not None and link.hold.reason == reasons.ACCOUNT_FULL:
-                draft.put(replace(link, hold=None))
 
 
 def _partner_of(draft: Draft, person: GooglePerson) -> int | None:
@@ -102,11 +111,11 @@ def _partner_of(draft: Draft, person: GooglePerson) -> int | None:
     if owner is not None:
         _follow_merge(draft, owner, person)
         return owner
-    for name in person.previous:
-        owner = draft.index.owner_of(name)
-        if owner is not None:
-            _follow_merge(draft, owner, person)
-            return owner
+    before = {other for name in person.previous if (other := draft.index.owner_of(name)) is not None}
+    if before:
+        owner = min(before)
+        _follow_merge(draft, owner, person)
+        return owner
     for stamp in sorted(person.stamps, key=lambda s: s.contact):
         entry = draft.index.get(stamp.contact)
         if entry is None or entry.state is ContactState.MERGED:

@@ -8,9 +8,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import freeze, guard, joining, labelling, observe, reasons, runs
+from contactsync.reconciler.core import (
+    freeze,
+    guard,
+    joining,
+    labelling,
+    observe,
+    places,
+    reasons,
+    rebuilding,
+    runs,
+    settle,
+)
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.link import Hold, Link
+from contactsync.reconciler.core.step import EXISTS
 from contactsync_contracts.messages import (
     ContactHeldBack,
     ContactState,
@@ -37,6 +49,7 @@ def quiet(draft: Draft, contact: int, event: PlanfixObserved) -> bool:
 def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
     if event.member and event.contacts:
         guard.list_is_not_empty(draft)
+    places.hinted(draft, event)
     for contact in event.contacts:
         number = contact.contact
         entry = draft.index.get(number)
@@ -109,6 +122,7 @@ def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
         )
     elif missing:
         draft.confirm(missing, [c for c in event.members if draft.index.get(c) is not None], now)
+    rebuilding.planfix_listed(draft, event)
     if event.last:
         if draft.filter.phase == "planfix":
             draft.amend(phase="done")
@@ -118,6 +132,9 @@ def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
 
 
 def contacts_confirmed(draft: Draft, event: PlanfixConfirmed) -> None:
+    if event.request_id == EXISTS:
+        _collect(draft, event)
+        return
     for contact in (*event.gone, *event.present, *event.undecided):
         draft.confirming.pop(contact, None)
     for contact in (*event.gone, *event.undecided):
@@ -128,14 +145,26 @@ def contacts_confirmed(draft: Draft, event: PlanfixConfirmed) -> None:
         link, entry = draft.links.get(contact), draft.index.get(contact)
         if link is not None and link.kept and link.hold is not None and link.hold.reason == reasons.CHECKING:
             draft.put(replace(link, hold=Hold("held_back", reasons.CONTACT_GONE)))
+        if link is not None and not link.member and settle.is_gone(link):
+            draft.wishes.exists.append(contact)
         if link is None or not link.member:
             continue
         if max(link.member_at, entry.member_at if entry is not None else 0.0) < event.seen_at:
             draft.put(replace(link, member=False, member_at=event.seen_at))
+            if settle.is_gone(link):
+                draft.wishes.exists.append(contact)
     for contact in event.present:
         link = draft.links.get(contact)
         if link is not None and link.hold is not None and link.hold.reason == reasons.CHECKING:
             draft.put(replace(link, hold=None))
+
+
+def _collect(draft: Draft, event: PlanfixConfirmed) -> None:
+    """Neither side has it any more: nothing is left to remember (D37)."""
+    for contact in event.gone:
+        link = draft.links.get(contact)
+        if link is not None and not link.member and settle.is_gone(link) and link.member_at < event.seen_at:
+            draft.put_or_drop(contact, None)
 
 
 def filter_observed(draft: Draft, event: FilterObserved) -> None:

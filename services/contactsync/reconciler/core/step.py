@@ -15,6 +15,10 @@ BY_NAME: Final = "by-name"
 """The `request_id` of a look at people by name: its answer shows them as they are, which lists do only later."""
 
 
+EXISTS: Final = "exists"
+"""The `request_id` of a look that asks, without any known member, whether contacts are in Planfix at all."""
+
+
 @dataclass(slots=True)
 class Wishes:
     """What an actor wants to see, collected over one step. `listing_*`: what for (a run's id), or None."""
@@ -29,6 +33,9 @@ class Wishes:
     google_changes: str | None = None
     ensure_label: bool = False
     filter: bool = False
+    forget: bool = False
+    exists: list[int] = field(default_factory=list)
+    """Contacts of which nothing is left in Google: are they in Planfix at all?"""
 
     def join(self, later: Wishes) -> None:
         self.planfix_contacts |= later.planfix_contacts
@@ -38,6 +45,8 @@ class Wishes:
         self.label |= later.label
         self.ensure_label |= later.ensure_label
         self.filter |= later.filter
+        self.forget |= later.forget
+        self.exists += later.exists
         if later.planfix_listing is not None:
             self.planfix_listing = later.planfix_listing
         if later.google_changes is not None:
