@@ -33,6 +33,18 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["kill", 1, 0, 0, 0], ["delete_label", 0]],
     },
+    "a label taken off by hand comes back by an undo, although the writer remembers it there": {
+        "contacts": 2,
+        "filters": 1,
+        "settled": True,
+        "steps": [["unlabel", 8, 13], ["wait", 8], ["wait", 8], ["undo", 7]],
+    },
+    "a person is let go by an undo while an edit of it waits to be seen": {
+        "contacts": 4,
+        "filters": 1,
+        "settled": True,
+        "steps": [["google_set", 0, 1], ["undo", 0]],
+    },
     "the same, and the index of people is made anew by a full listing": {
         "contacts": 1,
         "filters": 2,
