@@ -275,7 +275,8 @@ FOUND = replace(LINK, source_id="", google=None, stamped=False, own=None, labell
 OWNERSHIP = [
     # name, link, person, own, stamped
     ("as_it_was", LINK, {}, Kept.OURS, True),
-    ("stamp_replaced", LINK, {"stamps": (FOREIGN,)}, Kept.OURS, False),
+    ("another_contacts_stamp_instead", LINK, {"stamps": (FOREIGN,)}, Kept.OURS, False),
+    ("another_contacts_stamp_beside", LINK, {"stamps": (OURS, FOREIGN)}, Kept.OURS, False),
     ("found_by_stamp", FOUND, {"stamps": (OURS,)}, Kept.OURS, True),
     ("found_by_one_of_two_stamps", FOUND, {"stamps": (FOREIGN, OURS)}, Kept.OURS, False),
     ("found_by_stamp_adopted", FOUND, {"stamps": (ADOPTED,)}, Kept.ADOPTED, True),

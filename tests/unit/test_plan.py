@@ -406,6 +406,20 @@ def test_what_loses_stands_in_the_history(link: Link, rules: FilterRules, lost: 
     assert [(item.field, item.side.value, item.value) for item in decision.lost] == lost
 
 
+def test_undo_gives_google_its_values_but_where_they_were_edited_since() -> None:
+    google: Contact = {"notes": "z", "given": "Anna"}
+    turned = {"notes": Turn("a", "b"), "given": Turn("Ann", "Anna")}
+    undoing = Undoing("undo", "r1", google=turned, tried=True)
+    link = replace(LINKED, planfix=WHOLE, google=google, base_planfix=WHOLE, base_google=google, undoing=undoing)
+    after = decide(link, RULES, NOW).link
+    assert after is not None
+    assert after.pending is not None
+    assert (after.pending.side, after.pending.target) == (Side.GOOGLE, {"given": "Ann"})
+    unknown = decide(replace(link, planfix=UNKNOWN), RULES, NOW).link
+    assert unknown is not None
+    assert unknown.pending is None
+
+
 def test_a_refused_element_is_offered_again_with_its_field() -> None:
     """So that the next e-mail can become the primary one."""
     a, b = Element("a@x", "a@x"), Element("b@x", "b@x")

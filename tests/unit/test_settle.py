@@ -341,8 +341,9 @@ def test_a_person_that_is_gone_ends_what_was_under_way() -> None:
     at_no_time = settle.person_gone(TO_PLANFIX, 0.0, NOW)
     assert at_no_time is not None
     assert at_no_time.gone_at == 1.0
-    again = settle.person_gone(replace(LINK, gone_at=5.0), 305.0, NOW)
-    assert again == replace(LINK, gone_at=5.0)
+    for known in ({"gone_at": 5.0}, {"dismissed": "Long ago."}, {"merged_into": 2}):
+        again = settle.person_gone(replace(TO_PLANFIX, **known), 305.0, NOW)
+        assert again == replace(TO_PLANFIX, pending=None, **known)
 
 
 VANISHED: dict[str, Any] = {

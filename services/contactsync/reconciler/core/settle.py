@@ -81,7 +81,7 @@ def person_gone(link: Link, at: float, now: float) -> Link | None:
     """The person is not in Google any more (a look-up by name said so at `at`). Whether a human deleted this one, or
     most of what is under the label, is told once the label itself was looked at."""
     if link.dismissed or link.merged_into is not None or link.gone_at:
-        return replace(link, pending=None) if link.pending is not None else link
+        return replace(link, pending=None)
     if link.own is None and not link.labelled:
         # It was only about to be adopted: look for another partner.
         return replace(anew(link), limits=link.limits)
