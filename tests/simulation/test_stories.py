@@ -285,6 +285,9 @@ UNTIDY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+FORMATTED = {"spaces": ("notes", "position", "given"), "a site": ("site",), "an address": ("address",)}
+
+
 @pytest.mark.parametrize("side", ["planfix", "google"])
 @pytest.mark.parametrize("what", UNTIDY)
 def test_d07_servers_that_tidy_up_what_is_written_get_one_write(what: str, side: str) -> None:
@@ -304,7 +307,7 @@ def test_d07_servers_that_tidy_up_what_is_written_get_one_write(what: str, side:
         assert 1 <= len(writes) <= 2
         assert max(sum(one.vendor == vendor for one in writes) for vendor in ("planfix", "google")) == 1
         assert world.idle(3) == []
-        check(world)
+        check(world, formatted=FORMATTED.get(what, ()))
 
 
 # ---- D8
@@ -414,6 +417,7 @@ def test_d09_an_empty_filter_that_is_meant_so_is_approved_once() -> None:
 # ---- D10
 
 
+@pytest.mark.xfail(strict=True, reason="merges in Google come with branch `leave`")
 @pytest.mark.parametrize("named_previous", [True, False], ids=["previous name told", "previous name not told"])
 def test_d10_two_people_merged_in_google_leave_both_contacts_in_planfix(named_previous: bool) -> None:
     """GoogleMonicaSync followed "Merge & fix" and destroyed the history of the CRM's record."""
