@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from contactsync_contracts.contact import Element
 from whole import check
 from whole.telling import (
     answer_all,
+    changed_fields,
     copy_back,
     defaults,
     harsh,
@@ -285,6 +287,9 @@ UNTIDY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
+FORMATTED = {"spaces": ("notes", "position", "given"), "a site": ("site",), "an address": ("address",)}
+
+
 @pytest.mark.parametrize("side", ["planfix", "google"])
 @pytest.mark.parametrize("what", UNTIDY)
 def test_d07_servers_that_tidy_up_what_is_written_get_one_write(what: str, side: str) -> None:
@@ -304,7 +309,7 @@ def test_d07_servers_that_tidy_up_what_is_written_get_one_write(what: str, side:
         assert 1 <= len(writes) <= 2
         assert max(sum(one.vendor == vendor for one in writes) for vendor in ("planfix", "google")) == 1
         assert world.idle(3) == []
-        check(world)
+        check(world, formatted=FORMATTED.get(what, ()))
 
 
 # ---- D8
@@ -414,6 +419,7 @@ def test_d09_an_empty_filter_that_is_meant_so_is_approved_once() -> None:
 # ---- D10
 
 
+@pytest.mark.xfail(strict=True, reason="merges in Google come with branch `leave`")
 @pytest.mark.parametrize("named_previous", [True, False], ids=["previous name told", "previous name not told"])
 def test_d10_two_people_merged_in_google_leave_both_contacts_in_planfix(named_previous: bool) -> None:
     """GoogleMonicaSync followed "Merge & fix" and destroyed the history of the CRM's record."""
@@ -477,4 +483,274 @@ def test_d11_a_contact_archived_and_brought_back_has_one_person() -> None:
         world.settle()
         assert states(world, office)[ann] == "in_sync"
         assert len(people(world, office)) == 3
+        check(world)
+
+
+# ---- D12
+
+
+WAYS = {True: "two-way", False: "one-way"}
+
+
+@pytest.mark.parametrize("two_way", WAYS, ids=WAYS.values())
+@pytest.mark.parametrize("how", ["deleted", "label taken off"])
+def test_d12_what_is_thrown_away_in_google_stays_away(how: str, two_way: bool) -> None:
+    """Salesforce made a deleted contact again at the next sync, "by design"."""
+    with harsh() as world:
+        office = world.office(4)
+        ann, email = office.contacts[0], office.account.email
+        world.two_way(office.filter_id, two_way)
+        world.settle()
+        person = world.person(ann, office.account)
+        if how == "deleted":
+            world.hands.delete_person(email, person, ann)
+        else:
+            world.hands.touched.add(person)
+            world.hands.dismissing.add(ann)
+            world.google.remove_from_label(email, person, "Clients")
+        world.settle()
+        assert states(world, office)[ann] == "dismissed"
+        mark = world.mark()
+        world.planfix.edit_contact(ann, {"description": "edited later"})
+        world.settle()
+        world.planfix.remove_from_filter(office.filter_id, ann)
+        world.hands.note_absences()
+        world.settle()
+        world.planfix.put_into_filter(office.filter_id, ann)
+        world.settle()
+        assert world.idle(3) == []
+        assert world.writes(mark) == []
+        assert states(world, office)[ann] == "dismissed"
+        assert len(members(world, office)) == 3
+        assert world.planfix.store.live(ann) is not None
+        check(world)
+
+
+@pytest.mark.parametrize("two_way", WAYS, ids=WAYS.values())
+@pytest.mark.parametrize("how", ["trashed", "out of the filter", "not visible any more"])
+@pytest.mark.parametrize("kept", ["ours", "adopted"])
+def test_d12_what_leaves_in_planfix_leaves_the_phone_and_stays_away(how: str, kept: str, two_way: bool) -> None:
+    """The other direction: the deleted contact's copy was taken for a new one and came back into the CRM."""
+    with harsh() as world:
+        office = world.office(4, go=False)
+        ann, email = office.contacts[0], office.account.email
+        if kept == "adopted":
+            fields = {
+                "names": named("Given1", "Family1"),
+                "emailAddresses": [{"value": f"p1.{office.group}@people.test"}],
+            }
+            world.hands.adopted.add(world.google.add_person(email, fields))
+            world.run_for(60.0)
+        world.enable(office.filter_id, office.account)
+        world.two_way(office.filter_id, two_way)
+        world.settle()
+        person, contacts = world.person(ann, office.account), len(world.planfix.store.contacts)
+        if how == "trashed":
+            world.hands.trash(ann)
+        elif how == "out of the filter":
+            world.planfix.remove_from_filter(office.filter_id, ann)
+        else:
+            world.planfix.set_visible(office.owner, [ann], False)
+        world.hands.note_absences()
+        world.settle()
+        assert person not in members(world, office)
+        assert (person in people(world, office)) == (kept == "adopted")
+        assert world.idle(3) == []
+        assert len(world.planfix.store.contacts) == contacts
+        assert len(members(world, office)) == 3
+        check(world)
+
+
+# ---- D13
+
+
+@pytest.mark.parametrize("two_way", WAYS, ids=WAYS.values())
+@pytest.mark.parametrize("side", ["planfix", "google"])
+def test_d13_what_was_made_on_one_side_lives_after_the_second_sync(side: str, two_way: bool) -> None:
+    """TbSync deleted a record made on one side at the second sync: it did not recognise it."""
+    with harsh() as world:
+        office = world.office(2)
+        email = office.account.email
+        world.two_way(office.filter_id, two_way)
+        world.settle()
+        if side == "planfix":
+            eve = world.contact("Eve", "New", phones=[{"number": "+4930987654", "type": 1}], group=office.group)
+        else:
+            person = type_in(world, office, names=named("Eve", "New"), phoneNumbers=[{"value": "+4930987654"}])
+        for _ in range(2):
+            world.sync(office.filter_id)
+            world.settle()
+        if side == "google" and not two_way:
+            assert person in members(world, office)
+            assert len(world.planfix.store.contacts) == 2
+            reasons = [row["reason"] for row in world.contacts(office.filter_id) if row["person"] == person]
+            assert "Reverse sync is off" in reasons[0]
+            return
+        if side == "planfix":
+            person = world.person(eve, office.account)
+            world.hands.edit_google(email, person, "position", "Chief", eve if two_way else 0)
+        else:
+            eve = max(world.planfix.store.contacts)
+            world.hands.edit_planfix(email, eve, "position", "Chief")
+        for _ in range(2):
+            world.sync(office.filter_id)
+            world.settle()
+        assert world.person(eve, office.account) == person
+        assert world.planfix.store.live(eve) is not None
+        assert (world.hands.in_planfix(eve) or {})["position"] == ("Chief" if two_way else "")
+        assert (world.hands.in_google(email, person) or {})["position"] == ("Chief" if two_way else "")
+        assert len(members(world, office)) == 3
+        check(world)
+
+
+# ---- D14
+
+
+def test_d14_an_edit_in_google_outlives_the_contacts_leaving_of_the_filter() -> None:
+    """vdirsyncer let a deletion win over the edit on the other side, and the edit was gone."""
+    with harsh() as world:
+        office = world.office(3)
+        ann, email = office.contacts[0], office.account.email
+        person = world.person(ann, office.account)
+        world.stop()
+        world.planfix.remove_from_filter(office.filter_id, ann)
+        world.hands.note_absences()
+        world.hands.edit_google(email, person, "notes", "called on Monday", ann)
+        world.start()
+        world.settle()
+        assert (world.hands.in_planfix(ann) or {})["notes"] == "called on Monday"
+        assert person not in people(world, office)
+        check(world)
+
+
+def test_d14_an_edit_in_google_of_a_contact_trashed_in_planfix_stands_in_the_history() -> None:
+    """The same where nothing can be written any more: the value must be found somewhere."""
+    with harsh() as world:
+        office = world.office(3)
+        ann, email = office.contacts[0], office.account.email
+        person = world.person(ann, office.account)
+        world.stop()
+        world.hands.trash(ann)
+        world.hands.note_absences()
+        world.hands.edit_google(email, person, "notes", "called on Monday", ann)
+        world.start()
+        world.settle()
+        assert "called on Monday" in str(world.history(office.filter_id, ann))
+        assert person not in people(world, office)
+        check(world)
+
+
+def test_d14_an_edit_in_planfix_outlives_the_persons_deletion_in_google() -> None:
+    """And the other way round."""
+    with harsh() as world:
+        office = world.office(3)
+        ann, email = office.contacts[0], office.account.email
+        world.stop()
+        world.hands.delete_person(email, world.person(ann, office.account), ann)
+        world.hands.edit_planfix(email, ann, "notes", "called on Monday")
+        world.start()
+        world.settle()
+        assert (world.hands.in_planfix(ann) or {})["notes"] == "called on Monday"
+        assert states(world, office)[ann] == "dismissed"
+        check(world)
+
+
+@pytest.mark.parametrize("edited", ["planfix", "google"])
+def test_d14_a_phone_edited_on_one_side_outlives_its_removal_on_the_other(edited: str) -> None:
+    """And within one contact: the number that somebody had just corrected was removed."""
+    with harsh() as world:
+        office = world.office(2)
+        ann, email = office.contacts[0], office.account.email
+        person = world.person(ann, office.account)
+        phones = (world.hands.in_planfix(ann) or {})["phones"]
+        first = phones[0]
+        assert isinstance(first, Element)
+        corrected = (Element(first.key, first.value, "work"),)
+        world.stop()
+        if edited == "planfix":
+            world.hands.edit_planfix(email, ann, "phones", corrected)
+            world.hands.edit_google(email, person, "phones", (), ann)
+        else:
+            world.hands.edit_google(email, person, "phones", corrected, ann)
+            world.hands.edit_planfix(email, ann, "phones", ())
+        world.start()
+        world.settle()
+        for side in (world.hands.in_planfix(ann), world.hands.in_google(email, person)):
+            assert [(one.key, one.kind) for one in (side or {})["phones"] if isinstance(one, Element)] == [
+                (first.key, "work")
+            ]
+        check(world)
+
+
+# ---- D15
+
+
+FOREIGN: dict[str, Any] = {
+    "names": [{"givenName": "Given1", "familyName": "Family1", "honorificPrefix": "Dr.", "phoneticGivenName": "Gi"}],
+    "organizations": [
+        {"title": "Chief", "name": "Acme", "department": "Sales", "location": "Berlin", "symbol": "AC"}
+    ],
+    "nicknames": [{"value": "Annie"}],
+    "events": [{"date": {"year": 2001, "month": 2, "day": 3}, "type": "anniversary"}],
+    "relations": [{"person": "Bob", "type": "spouse"}],
+    "interests": [{"value": "chess"}],
+    "externalIds": [{"value": "77", "type": "customer"}],
+    "calendarUrls": [{"url": "https://calendar.test/ann", "type": "home"}],
+    "sipAddresses": [{"value": "sip:ann@acme.test", "type": "work"}],
+    "userDefined": [{"key": "shoe size", "value": "38"}],
+    "clientData": [{"key": "csync-uid", "value": "another application's"}],
+    "addresses": [{"streetAddress": "1 High Street", "city": "Springfield", "postalCode": "12345", "type": "home"}],
+    "urls": [{"value": "https://ann.test", "type": "homePage"}, {"value": "https://blog.ann.test", "type": "blog"}],
+    "imClients": [{"username": "ann", "protocol": "jabber"}],
+}
+EDITS: dict[str, tuple[dict[str, Any], str]] = {
+    "family name": ({"lastname": "Married"}, "names"),
+    "position": ({"position": "Owner"}, "organizations"),
+    "notes": ({"description": "called on Monday"}, "biographies"),
+    "phones": ({"phones": [{"number": "+4930111222", "type": 2}]}, "phoneNumbers"),
+    "site": ({"site": "https://new.ann.test"}, "urls"),
+    "skype": ({"skype": "ann.lee"}, "imClients"),
+    "a birthday": ({"birthDate": {"date": "29-02-1980"}}, "birthdays"),
+}
+MAPPED_PARTS = {
+    "names": ("familyName", "displayName", "displayNameLastFirst", "unstructuredName"),
+    "organizations": ("title",),
+}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_d15_a_write_names_what_differs_and_leaves_all_else_as_it_was(what: str) -> None:
+    """Frappe sent a mask with fields that the body lacked: the organisation was wiped on each save."""
+    edit, field = EDITS[what]
+    with harsh() as world:
+        office = world.office(2, go=False)
+        email = office.account.email
+        person = world.google.add_person(
+            email, {**FOREIGN, "emailAddresses": [{"value": f"p1.{office.group}@people.test"}]}
+        )
+        world.google.set_photo(email, person, "https://photos.test/ann")
+        friends = world.google.create_label(email, "Friends")
+        world.google.add_to_label(email, person, friends)
+        world.hands.adopted.add(person)
+        world.run_for(60.0)
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        ann = office.contacts[0]
+        assert world.person(ann, office.account) == person
+        before, mark = without_versions(world.google.shown(email, person)), world.mark()
+        world.planfix.edit_contact(ann, edit)
+        world.settle()
+        after = without_versions(world.google.shown(email, person))
+        assert [write.mask for write in world.writes(mark)] == [{field}]
+        assert changed_fields(before, after) == {field}
+        parts = MAPPED_PARTS.get(field, ())
+        for old, new in zip(before.get(field, ()), after[field], strict=False):
+            if parts:
+                assert {k: v for k, v in old.items() if k not in parts} == {
+                    k: v for k, v in new.items() if k not in parts
+                }
+        for kept in before.get(field, ()):
+            if kept.get("type") == "blog" or kept.get("protocol") == "jabber":
+                assert kept in after[field]
+        assert person in members(world, office, friends)
         check(world)

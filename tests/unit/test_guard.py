@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from contactsync.reconciler.core import loops
 from contactsync.reconciler.core.breaker import Plan
 from contactsync.reconciler.core.policy import Limits, Policy
 from contactsync_contracts.messages import (
@@ -383,6 +384,23 @@ def test_contacts_that_are_copied_back_each_cycle_freeze_the_filter_within_three
     assert _cycle < 3
     assert world.state() is FilterState.FROZEN
     assert len(world.people) <= 24
+
+
+@pytest.mark.parametrize(
+    ("times", "again"),
+    [
+        ((), False),
+        ((100.0, 130.0, 160.0), False),
+        ((100.0, 300.0, 500.0), True),
+        ((100.0, 90_000.0, 90_100.0), False),
+    ],
+    ids=["never", "one act", "three rounds", "yesterday's do not count"],
+)
+def test_people_who_could_be_copies_are_counted_in_rounds(times: tuple[float, ...], again: bool) -> None:
+    doubles: dict[str, dict[str, float]] = {}
+    for number, at in enumerate(times):
+        doubles = loops.doubled(doubles, ("ann", "lee", "+1"), str(number), at)
+    assert loops.come_again(doubles) is again
 
 
 def test_equal_names_alone_that_come_once_are_no_loop() -> None:

@@ -6,7 +6,7 @@ dismissed and so on may differ, if something happened in the story that makes it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from contactsync.simulators.invariants import Finding, Snapshot, Synced
@@ -22,15 +22,18 @@ HELD = ("held_back", "possible_duplicate", "quarantined")
 """States in which the sides of a contact may differ in every filter that holds it: one of them merges its fields."""
 
 
-def check(world: World, *, quiet: bool = True) -> None:
-    """Every invariant of a world at rest; an AssertionError names all that are broken."""
+def check(world: World, *, quiet: bool = True, formatted: Collection[str] = ()) -> None:
+    """Every invariant of a world at rest; an AssertionError names all that are broken.
+
+    formatted: fields whose texts one server tidied up, so that the sides may differ in them (2.3).
+    """
     now = world.snapshot()
     filters = [one for one in world.synced_filters() if one.label]
     rows = {one.filter_id: world.contacts(one.filter_id) for one in filters}
     findings = [
         *health(world),
         *states(world, filters),
-        *convergence(world, now, filters, rows),
+        *convergence(world, now, filters, rows, formatted),
         *duplicates(world, now),
         *nothing_lost(world, now, filters, rows),
         *planfix_kept(world, now),
@@ -73,7 +76,11 @@ def states(world: World, filters: Iterable[Synced]) -> list[str]:
 
 
 def convergence(
-    world: World, now: Snapshot, filters: Iterable[Synced], rows: Mapping[str, list[dict[str, Any]]]
+    world: World,
+    now: Snapshot,
+    filters: Iterable[Synced],
+    rows: Mapping[str, list[dict[str, Any]]],
+    formatted: Collection[str] = (),
 ) -> list[str]:
     broken: list[str] = []
     contacts = world.checker.contacts(now.planfix)
@@ -99,7 +106,10 @@ def convergence(
             broken += [
                 f"contact {number}: {name} differs: {mine.get(name)!r} and {person.fields.get(name)!r}"
                 for name in _differing(mine, person)
-                if number not in held and f"{name}:" not in notes and "read-only" not in notes.casefold()
+                if number not in held
+                and name not in formatted
+                and f"{name}:" not in notes
+                and "read-only" not in notes.casefold()
             ]
         # An emptied filter proves nothing (2-semantics 2.5: a listing that shrinks to nothing is held).
         for number in sorted(partners.keys() - members if members else ()):

@@ -73,6 +73,12 @@ def without_versions(person: Any) -> Any:
     return person
 
 
+def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    """Fields of a person that differ; without versions (`without_versions`), which are no content."""
+    names = (before.keys() | after.keys()) - {"metadata"}
+    return {name for name in names if before.get(name) != after.get(name)}
+
+
 def type_in(world: World, office: Office, **fields: Any) -> str:
     """Somebody types a person in on the phone, under the filter's label; its resource name."""
     groups = ("contactGroups/myContacts", world.label(office.filter_id))

@@ -73,7 +73,8 @@ class FilterRecord:
     try; two_way_since: when the filter was last switched to two-way;
     conflict, breakers: the filter's own settings over the installation's; plans, spent: what waits
     for an approval, and what needed none (`breaker.py`); first_waits: what the first sync writes waits for one;
-    creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
+    creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`),
+    doubles: people put under the label who could be copies;
     resumed_at: when a human last said that it may go on; undo: the latest one; people_total, people_at:
     people in the account by its newest complete listing, and when that began; crowded: the filter holds more contacts
     than the account has places, so nobody is created before all of them are known; leaving: it is being disconnected;
@@ -128,6 +129,7 @@ class FilterRecord:
     first_waits: bool = False
     creates_wait: str = ""
     copies: dict[str, list[float]] = field(default_factory=dict)
+    doubles: dict[str, dict[str, float]] = field(default_factory=dict)
     resumed_at: float = 0.0
     leaving: Leaving | None = None
     rebuild: str = ""

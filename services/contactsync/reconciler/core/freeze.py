@@ -46,7 +46,7 @@ def freeze(record: FilterRecord, reason: str, *, label_gone: bool) -> FilterReco
 
 def thaw(record: FilterRecord, now: float) -> FilterRecord:
     """Labels lost before `now` are put back."""
-    thawed = replace(record, frozen="", label_gone=False, restored_at=now, resumed_at=now, copies={})
+    thawed = replace(record, frozen="", label_gone=False, restored_at=now, resumed_at=now, copies={}, doubles={})
     return cleared(thawed) if record.problem == FilterState.FROZEN else thawed
 
 

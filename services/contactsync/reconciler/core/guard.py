@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from contactsync.reconciler.core import breaker, freeze, loops, sweeping
+from contactsync.reconciler.core import breaker, freeze, loops, reasons, sweeping
 from contactsync.reconciler.core.breaker import COUNTED, Frozen, Kind, Plan
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
@@ -161,6 +161,9 @@ def loops_found(
             continue
         elif draft.index.alike(link.planfix) > 1:
             made.append(link.planfix)
+    if _come_again(draft, now):
+        draft.record = freeze.freeze(draft.filter, loops.COPIES, label_gone=False)
+        return True
     copies = record.copies
     for fields in made:
         key = loops.key_of(fields)
@@ -172,6 +175,23 @@ def loops_found(
             draft.record = freeze.freeze(draft.filter, loops.COPIES, label_gone=False)
             return True
     return False
+
+
+def _come_again(draft: Draft, now: float) -> bool:
+    """Whether people who could be somebody else's copies were put under the label in several rounds. They wait as
+    possible duplicates, so that nothing grows by us; but they would."""
+    doubles = draft.filter.doubles
+    for name in sorted(draft.touched_arrivals):
+        arrival = draft.arrivals.get(name)
+        if arrival is None or arrival.stage != "held" or arrival.state != reasons.POSSIBLE_DUPLICATE:
+            continue
+        key = loops.key_of(arrival.google)
+        if key is not None and not any(arrival.source_id in known for known in doubles.values()):
+            doubles = loops.doubled(doubles, key, arrival.source_id, now)
+    if doubles is draft.filter.doubles:
+        return False
+    draft.amend(doubles=doubles)
+    return loops.come_again(doubles)
 
 
 def back(draft: Draft, arrivals: Iterable[Arrival]) -> list[Arrival]:

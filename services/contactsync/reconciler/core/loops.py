@@ -5,7 +5,7 @@ Pure. `answers.py` notes what was written, `guard.py` asks before the next write
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
@@ -18,9 +18,14 @@ FLIPS_MAX: Final = 3
 """The same value written so often to one contact within a day: something changes it back each time."""
 COPIES_MAX: Final = 3
 """So many contacts of one name and number made within a day: something copies them back."""
+ROUNDS_MAX: Final = 3
+"""People who could be one contact, put under the label so many times within a day: something copies them there."""
+ROUND_S: Final = 60.0
+"""What comes within so short a time is one act; a human who labels all of somebody's copies does that once."""
 COPIES_IN_ALL: Final = 10
 COPIES_PERCENT: Final = 10
 NOTED_MAX: Final = 200
+DOUBLES_MAX: Final = 12
 TURNS_MAX: Final = 12
 
 FLIPS: Final = (
@@ -64,7 +69,7 @@ Copies = Mapping[str, Sequence[float]]
 def copied(copies: Copies, key: tuple[object, ...], now: float) -> dict[str, list[float]]:
     """The day's copies with one more of this key."""
     kept = {name: fresh for name, times in copies.items() if (fresh := [at for at in times if at > now - DAY_S])}
-    name = blake2b(repr(key).encode(), digest_size=8).hexdigest()
+    name = _name_of(key)
     kept[name] = [*kept.get(name, []), now]
     while len(kept) > NOTED_MAX:
         del kept[next(iter(kept))]
@@ -75,3 +80,36 @@ def multiply(copies: Copies, links: int) -> bool:
     in_all = sum(map(len, copies.values()))
     too_many = max(COPIES_IN_ALL, links * COPIES_PERCENT // 100)
     return any(len(times) >= COPIES_MAX for times in copies.values()) or in_all > too_many
+
+
+Doubles = Mapping[str, Mapping[str, float]]
+"""Of each name and number: the people who could be copies (by source id), and when each came first."""
+
+
+def doubled(doubles: Doubles, key: tuple[object, ...], source_id: str, now: float) -> dict[str, dict[str, float]]:
+    """The day's possible copies with one more person of this key."""
+    begin = now - DAY_S
+    kept = {k: fresh for k, v in doubles.items() if (fresh := {s: at for s, at in v.items() if at > begin})}
+    name = _name_of(key)
+    of_key = {source_id: now, **kept.pop(name, {})}
+    kept[name] = dict(sorted(of_key.items(), key=lambda item: item[1])[-DOUBLES_MAX:])
+    while len(kept) > NOTED_MAX:
+        del kept[next(iter(kept))]
+    return kept
+
+
+def come_again(doubles: Doubles) -> bool:
+    return any(rounds(times.values()) >= ROUNDS_MAX for times in doubles.values())
+
+
+def rounds(times: Iterable[float]) -> int:
+    """How many acts these are."""
+    found, last = 0, 0.0
+    for at in sorted(times):
+        if not found or at > last + ROUND_S:
+            found, last = found + 1, at
+    return found
+
+
+def _name_of(key: tuple[object, ...]) -> str:
+    return blake2b(repr(key).encode(), digest_size=8).hexdigest()
