@@ -124,13 +124,14 @@ def _write_emails(
     keys = [one.key for one in taken]
     if held and held[0].key in keys:
         taken.insert(0, taken.pop(keys.index(held[0].key)))
-    if not taken:
-        if wanted:
-            update.refused["emails"] = "Planfix does not take an e-mail address of this form"
-        if not wanted or (held and held[0].key not in {one.key for one in wanted}):
+    if wanted and not taken:
+        update.refused["emails"] = "Planfix does not take an e-mail address of this form"
+        if held and held[0].key not in {one.key for one in wanted}:
             update.body["email"] = ""
         return
-    if not held or held[0].key != taken[0].key:
+    if not taken:
+        update.body["email"] = ""
+    elif not held or held[0].key != taken[0].key:
         update.body["email"] = taken[0].value
     others, held_others = [one.key for one in taken[1:]], [one.key for one in (held or ())[1:]]
     if len(taken) < len(wanted):

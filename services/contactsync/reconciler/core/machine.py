@@ -184,7 +184,7 @@ class Machine:
             return set()
         if draft.record.leaving is not None:
             return leaving.due(draft, most)
-        if not draft.record.active or draft.record.crowded:
+        if not draft.record.active:
             return set()
         after = draft.record.relabel_after
         if after is not None:
@@ -198,7 +198,8 @@ class Machine:
             return released
         if renewing := rebuilding.due(draft, most):
             return renewing
-        return set(sorted(draft.index.due or draft.index.loose)[:most])
+        due = set() if draft.record.crowded else draft.index.due
+        return set(sorted(due or draft.index.loose)[:most])
 
     def load(self, links: Iterable[Link]) -> None:
         self._draft.load(links)
