@@ -27,6 +27,7 @@ from contactsync.reconciler.core.link import (
 )
 from contactsync.reconciler.core.machine import Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync.reconciler.core.places import PEOPLE_MAX
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.contact import Contact, Element
@@ -108,6 +109,10 @@ class World:
     refuse: dict[int, str] = field(default_factory=dict)
     read_only: set[int] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
+    backwards: bool = False
+    """Whether Planfix lists the highest numbers first."""
+    crowd: int = 0
+    """People in the account besides those in `people`."""
     now: float = 1000.0
     on_step: Callable[[Step], None] = lambda step: None
     policy: Policy = field(default_factory=Policy)
@@ -405,7 +410,7 @@ class World:
                 low="",
                 high=LAST,
                 resources=tuple(ours),
-                people_total=len(self.people),
+                people_total=len(self.people) + self.crowd,
                 last=True,
                 request_id=look.request_id if look.what == "listing" else "",
             )
@@ -450,8 +455,11 @@ class World:
     def _look_planfix(self, look: LookPlanfix) -> Iterable[Event]:
         if look.what == "listing":
             members = sorted(self.members)
+            many = look.probe is not None and len(members) > look.probe
+            members.sort(reverse=self.backwards)
             for start in range(0, len(members), 2):
-                yield self.saw_planfix(*members[start : start + 2], member=True)
+                page = self.saw_planfix(*members[start : start + 2], member=True)
+                yield page.model_copy(update={"total_hint": (look.probe or 0) + 1}) if many else page
             yield PlanfixListed(
                 filter_id=FILTER,
                 began_at=self.now,
@@ -562,6 +570,8 @@ class World:
         resource = one.resource or known
         person = self.people.get(resource or "")
         if one.op == "ensure" and person is None:
+            if len(self.people) + self.crowd >= PEOPLE_MAX:
+                return _item(one, Outcome.FULL)
             self._serial += 1
             person = self.people[f"people/n{self._serial}"] = Person(f"people/n{self._serial}", {})
             kept = Kept.OURS

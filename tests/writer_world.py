@@ -6,13 +6,14 @@ that a body lacks is cleared, lists lag behind writes, label names are unique, n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from contactsync.errors import AccountFull, Exists, OutcomeUnknown, Rejected, Stale, VendorError
 from contactsync.google.mapping import MY_CONTACTS, MappingConfig, to_person
-from contactsync.google.port import Json, Label, PeopleApi, PeoplePage, PersonUpdate
+from contactsync.google.port import Json, Label, PartlyDone, PeopleApi, PeoplePage, PersonUpdate
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.mailbox import Delivery, partition_of
 from contactsync.runtime.memory_bus import MemoryBus
@@ -57,6 +58,18 @@ class FakeGoogle:
     labels_hidden: bool = False
     room: int = 25_000
     refuse: Callable[[Json], bool] = lambda body: False
+    blame: Callable[[Json], str] = lambda body: ""
+    """Which field of a person Google does not take, if any."""
+    partly: bool = False
+    """Whether a batch with somebody bad in it is done for the others."""
+    names_bad: bool = True
+    """Whether a batch's error says which people are to blame."""
+    cut: Callable[[list[str]], list[str]] = lambda shown: shown
+    """What is left of a listing that loses people and does not say so."""
+    labels_hidden_until: float = 0.0
+    """So long the list of labels is empty and calls itself complete."""
+    stamps_answered: bool = True
+    """Whether the answer to a create shows client data."""
     faults: dict[str, list[tuple[str, Exception]]] = field(default_factory=dict)
     calls: list[tuple[str, int]] = field(default_factory=list)
     serial: int = 100
@@ -86,7 +99,7 @@ class FakeGoogle:
 
     async def list_page(self, *, sync_token: str | None, page_token: str | None, cls: Class) -> PeoplePage:
         self._leave(self._enter("list_page", 1))
-        shown = [n for n in self.people if self.born[n] <= self.clock() - self.list_lag_s]
+        shown = self.cut([n for n in self.people if self.born[n] <= self.clock() - self.list_lag_s])
         at = int(page_token or 0)
         page = tuple(self._person(name) for name in shown[at : at + 100])
         more = str(at + 100) if at + 100 < len(shown) else None
@@ -100,11 +113,20 @@ class FakeGoogle:
         after = self._enter("create_people", len(bodies))
         if len(self.people) + len(bodies) > self.room:
             raise AccountFull("the account is full")
-        bad = {str(at): "poisoned" for at, body in enumerate(bodies) if self.refuse(body)}
-        if bad:
-            raise Rejected("poisoned", bad)
+        bad = {at: "poisoned" for at, body in enumerate(bodies) if self.refuse(body)}
+        if self.partly and len(bodies) > 1 and bad:
+            good = [self._person(self._store(dict(body))) for at, body in enumerate(bodies) if at not in bad]
+            self._leave(after)
+            # The answer is shuffled: the places of its failures say nothing.
+            items = {str(len(bodies) - 1 - at): reason for at, reason in bad.items()}
+            raise PartlyDone("some", {person.resource: person for person in good[::-1]}, items, complete=True)
+        self._check({str(at): body for at, body in enumerate(bodies)})
         made = [self._person(self._store(dict(body))) for body in bodies]
         self._leave(after)
+        if not self.stamps_answered:
+            return [
+                person.model_copy(update={"stamps": (), "raw": person.raw | {"clientData": []}}) for person in made
+            ]
         return made
 
     async def update_people(
@@ -119,9 +141,7 @@ class FakeGoogle:
         }
         if stale and len(updates) == 1:
             raise Stale("etag")
-        bad = {u.resource: "poisoned" for u in updates if self.refuse(u.body)}
-        if stale or bad:
-            raise Rejected("some", bad | dict.fromkeys(stale, "etag"), stale=frozenset(stale))
+        self._check({u.resource: u.body for u in updates}, stale)
         for update in updates:
             person = self.people[update.resource]
             for name in mask:
@@ -137,7 +157,7 @@ class FakeGoogle:
 
     async def list_labels(self, *, cls: Class) -> list[Label]:
         self._leave(self._enter("list_labels", 1))
-        if self.labels_hidden:
+        if self.labels_hidden or self.clock() < self.labels_hidden_until:
             return []
         return [self._label(one) for one in self.labels if self.born[one] <= self.clock() - self.list_lag_s]
 
@@ -177,6 +197,17 @@ class FakeGoogle:
 
     # ---- parts
 
+    def _check(self, bodies: Mapping[str, Json], stale: Collection[str] = ()) -> None:
+        """The 400 of bodies that Google does not take, as the client tells it."""
+        fields = {key: field for key, body in bodies.items() if (field := self.blame(body))}
+        bad = {key: f"bad {fields.get(key, 'contact')}" for key, body in bodies.items() if self.refuse(body)}
+        bad |= {key: f"bad {field}" for key, field in fields.items()}
+        if not bad and not stale:
+            return
+        if len(bodies) == 1 or not self.names_bad:
+            raise Rejected(next(iter(bad.values())), fields={"": next(iter(fields.values()))} if fields else {})
+        raise Rejected("some", bad | dict.fromkeys(stale, "etag"), stale=frozenset(stale), fields=fields)
+
     def _enter(self, call: str, size: int) -> Exception | None:
         self.calls.append((call, size))
         if self.faults.get(call):
@@ -202,7 +233,8 @@ class FakeGoogle:
         self.serial += 1
         person = self.people[name]
         number = int(name.removeprefix("people/c"))
-        source = {"type": "CONTACT", "id": f"{number:x}", "etag": f"#{self.serial}"}
+        moment = datetime.fromtimestamp(self.clock(), UTC).isoformat()
+        source = {"type": "CONTACT", "id": f"{number:x}", "etag": f"#{self.serial}", "updateTime": moment}
         person["metadata"] = {"sources": [source]}
         person["resourceName"] = name
 

@@ -227,7 +227,8 @@ class LookPlanfix(Model):
     ``listing``: the whole filter, with all fields, as its owner sees it; ``contacts``: these numbers, with their
     membership of the filter; ``confirm``: whether the missing ``contacts`` have really left, asked together with
     ``known`` members (2-semantics 2.4); ``match``: Planfix contacts with these addresses; ``filter``: the filter
-    itself. Without ``filter_id`` (``contacts`` only) the answer goes to every filter that holds them.
+    itself. Without ``filter_id`` (``contacts`` only) the answer goes to every filter that holds them. ``probe``
+    (``listing`` only): whoever asks wants to know at once whether more than so many contacts may come.
     """
 
     request_id: str
@@ -237,6 +238,7 @@ class LookPlanfix(Model):
     contacts: tuple[int, ...] = ()
     known: tuple[int, ...] = ()
     match: tuple[PersonQuery, ...] = ()
+    probe: int | None = None
     not_before: float = 0.0
     cls: Class = Class.CHANGE
     reason: str = ""
@@ -258,7 +260,8 @@ class PlanfixObserved(Model):
 
     ``member`` is true when the read was conditioned on the filter and on what its owner can see, so that each
     contact in it is a member; null when the read says nothing about membership.
-    ``request_id`` names the look that this answers.
+    ``request_id`` names the look that this answers. ``total_hint``: the listing that this belongs to may bring so
+    many contacts or more, which is more than its ``probe``.
     """
 
     filter_id: FilterToken
@@ -516,7 +519,8 @@ class PlanfixMutation(Model):
 
 class Mutate(Model):
     """One message to the writer. ``since`` and ``two_way`` rank the filters that hold one contact (2.4);
-    ``more`` says that further mutations follow at once, so that batches may wait to be full."""
+    ``more`` says that further mutations follow at once, so that batches may wait to be full. ``people_total`` and
+    ``people_at``: how many people the newest complete listing of the account showed, and when it began (0: none)."""
 
     filter_id: FilterToken
     target: str
@@ -525,6 +529,8 @@ class Mutate(Model):
     since: float = 0.0
     two_way: bool = True
     more: bool = False
+    people_total: int = 0
+    people_at: float = 0.0
     label: LabelMutation | None = None
     google: tuple[GoogleMutation, ...] = ()
     planfix: tuple[PlanfixMutation, ...] = ()
@@ -551,10 +557,11 @@ class Outcome(StrEnum):
 
 
 class SettledItem(Model):
-    """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it;
-    ``refused`` names fields that it did not take, with the reason in plain words. ``latest``: a later revision than
-    this was settled before, so that whoever asks has lost the latest state. ``merged_into``: the person is another
-    contact's."""
+    """What came of one mutation. ``person`` or ``planfix`` is the side as the server answered it; where a settled
+    mutation is answered again without either, ``otherwise`` holds the written fields that the server had answered
+    otherwise than they were sent. ``refused`` names fields that it did not take, with the reason in plain words.
+    ``latest``: a later revision than this was settled before, so that whoever asks has lost the latest state.
+    ``merged_into``: the person is another contact's."""
 
     contact: int | None = None
     arrival: str | None = None
@@ -566,6 +573,7 @@ class SettledItem(Model):
     kept: Kept | None = None
     removed: bool = False
     refused: dict[str, str] = {}
+    otherwise: Contact = {}
     reason: str = ""
     latest: int = 0
     merged_into: int | None = None

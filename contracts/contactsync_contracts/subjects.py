@@ -98,3 +98,7 @@ def person_key(account: str, contact: int) -> str:
 
 def intent_key(account: str) -> str:
     return f"state.account.{account}.intent"
+
+
+def capacity_key(account: str) -> str:
+    return f"state.account.{account}.capacity"

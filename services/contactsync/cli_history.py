@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 COLUMNS = ("entry", "when", "side", "what", "why", "run", "values")
 VALUE_MAX = 60
-KINDS = {"arrival": "arrivals", "link": "links", "history": "history"}
+KINDS = {
+    "arrival": "arrivals",
+    "decided": "decisions",
+    "request": "requests",
+    "link": "links",
+    "history": "history",
+}
 
 
 @cli.command()

@@ -108,15 +108,18 @@ class Client:
         return found
 
     async def export(self, filter_id: str) -> AsyncGenerator[tuple[str, Json], None]:
-        """Everything that is stored of the filter, piece by piece: (`filter`, `arrival`, `link` or `history`, it)."""
+        """Everything that is stored of the filter, piece by piece and kind by kind: (`filter`, `arrival`,
+        `decided`, `request`, `link` or `history`, it)."""
         overview = await self._ask("export", {"filter_id": filter_id}, SCAN_WAIT_S)
         yield "filter", overview["filter"]
-        after: str | None = ""
-        while after is not None:
-            page = await self._ask("export", {"filter_id": filter_id, "arrivals": after}, SCAN_WAIT_S)
-            for arrival in page["arrivals"]:
-                yield "arrival", arrival
-            after = page["next"]
+        for kind in ("arrival", "decided", "request"):
+            after: str | None = ""
+            while after is not None:
+                others = {"filter_id": filter_id, "others": kind, "after": after}
+                page = await self._ask("export", others, SCAN_WAIT_S)
+                for one in page["others"]:
+                    yield kind, one
+                after = page["next"]
         left: list[int] = overview["contacts"]
         while left:
             page = await self._ask("export", {"filter_id": filter_id, "links": left[:EXPORT_PAGE]}, SCAN_WAIT_S)

@@ -45,14 +45,21 @@ class Exists(VendorError):
 
 class Rejected(VendorError):
     """The vendor will never take this request. `items` names the poisoned ones where the vendor does:
-    index in the request or resource name -> reason."""
+    index in the request or resource name -> reason. `fields`: the field that the vendor says is to blame, by item;
+    of a request of one under an empty text."""
 
     def __init__(
-        self, reason: str, items: Mapping[str, str] | None = None, *, stale: frozenset[str] = frozenset()
+        self,
+        reason: str,
+        items: Mapping[str, str] | None = None,
+        *,
+        stale: frozenset[str] = frozenset(),
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(reason)
         self.items = dict(items or {})
         self.stale = stale
+        self.fields = dict(fields or {})
 
 
 class TokenExpired(VendorError):

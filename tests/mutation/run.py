@@ -20,6 +20,7 @@ CORE = "contactsync/reconciler/core"
 MODULES = ("merge", "plan", "match", "observe", "settle", "breaker")
 TESTS = (
     "test_merge", "test_merge_laws", "test_plan", "test_match", "test_observe", "test_settle", "test_breaker",
+    "test_machine_undo",
 )  # fmt: skip
 WORDS = ("killed", "timeout", "suspicious")
 """What mutmut calls a mutant that was noticed; all else survived."""

@@ -136,20 +136,23 @@ def test_an_entry_too_large_for_the_server_is_kept_without_what_an_undo_needs_an
     assert orjson.loads(past.kept(small)) == small
 
 
+ORDER = ("filter", "arrival", "decided", "request", "link", "history")
+
+
 async def test_everything_that_is_stored_is_exported_once() -> None:
     links = tuple(Link(contact=n, planfix={"notes": "x" * 20_000}) for n in range(1, 301))
     people = tuple(Person(f"s{n}", f"people/s{n}", "e", {"notes": "y" * 9000}, 1.0, {}) for n in range(1, 121))
     history = {
         (n, m): entry(float(m), fields={"notes": ["z" * 30_000, ""]}) for n in (1, 2, 500) for m in range(1, 31)
     }
-    async with a_site(history, links, people) as client:
+    async with a_site(history, links, people, requests=("a", "b")) as client:
         pieces = [piece async for piece in client.export(FILTER)]
     kinds = [kind for kind, _ in pieces]
-    assert [kinds.count(kind) for kind in ("filter", "arrival", "link", "history")] == [1, 120, 300, 90]
+    assert [kinds.count(kind) for kind in ORDER] == [1, 120, 0, 2, 300, 90]
     assert [one["contact"] for kind, one in pieces if kind == "link"] == list(range(1, 301))
     assert len({one["id"] for kind, one in pieces if kind == "history"}) == 90
     assert {one["source_id"] for kind, one in pieces if kind == "arrival"} == {f"s{n}" for n in range(1, 121)}
-    assert kinds == sorted(kinds, key=["filter", "arrival", "link", "history"].index)
+    assert kinds == sorted(kinds, key=ORDER.index)
 
 
 async def test_a_filter_with_nothing_is_exported_too_and_an_unknown_one_is_not() -> None:

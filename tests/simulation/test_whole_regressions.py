@@ -33,6 +33,12 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["kill", 1, 0, 0, 0], ["delete_label", 0]],
     },
+    "the same, and the index of people is made anew by a full listing": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["restart", 1], ["delete_label", 0], ["fault", 0, 0, 0, 0], ["expire", 1]],
+    },
 }
 
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from contactsync.errors import AccountFull, NotConnected, Rejected, Unavailable
+from contactsync.errors import NotConnected, Rejected, Unavailable
+from contactsync.google.port import PartlyDone
 from contactsync.runtime.bus import Deposed
 from contactsync_contracts.messages import Class, GoogleMutation, Kept, Outcome
 from writer_world import ACCOUNT, World, ensure, given, label, member, mutate
@@ -419,11 +420,12 @@ async def test_a_message_that_does_not_fit_goes_to_the_dead_letters() -> None:
 
 async def test_account_full_is_not_an_unknown_outcome() -> None:
     world = await world_with_labels()
-    world.google.fail("create_people", "before", AccountFull("MY_CONTACTS_OVERFLOW_COUNT"))
+    world.google.room = 0
     world.put(mutate(*(ensure(n) for n in range(1, 301))))
     await world.run()
-    assert world.google.count("create_people") == 1
+    assert [size for call, size in world.google.calls if call == "create_people"] == [200, 1]
     assert {world.item(f"1-{n}-1").outcome for n in range(1, 301)} == {Outcome.FULL}
+    assert await world.bus.get(f"state.account.{ACCOUNT}.intent") is None
 
 
 async def test_outcomes_and_batch_sizes_are_counted() -> None:
@@ -434,3 +436,31 @@ async def test_outcomes_and_batch_sizes_are_counted() -> None:
     done = {"side": "google", "operation": "ensure", "outcome": "done"}
     assert registry.get_sample_value("contactsync_mutations_total", done) == 30
     assert registry.get_sample_value("contactsync_batch_size_sum", {"operation": "create"}) == 30
+
+
+async def test_an_update_of_which_google_says_nothing_is_not_repeated_without_end() -> None:
+    world = await world_with_labels()
+    world.put(mutate(*(ensure(n) for n in range(1, 13))))
+    await world.run()
+    wishes = [update(world, n, 2, notes="x") for n in range(1, 13)]
+    bad = world.google.named(5)[0].resource
+    honest = world.google.update_people
+    requests = []
+
+    async def silent(mask, updates, *, cls):  # type: ignore[no-untyped-def]
+        requests.append(len(updates))
+        others = [one for one in updates if one.resource != bad]
+        done = await honest(mask, others, cls=cls) if others else {}
+        if len(done) < len(updates):
+            raise PartlyDone("some", done, {}, complete=False)
+        return done
+
+    world.google.update_people = silent  # type: ignore[method-assign]
+    world.put(mutate(*wishes))
+    began = world.clock.now
+    await world.run()
+    outcomes = {n: world.item(f"1-{n}-2").outcome for n in range(1, 13)}
+    assert {n for n, outcome in outcomes.items() if outcome is Outcome.REFUSED} == {5}
+    assert {outcome for n, outcome in outcomes.items() if n != 5} == {Outcome.DONE}
+    assert len(requests) <= 7
+    assert world.clock.now - began > 20.0

@@ -6,7 +6,7 @@ import pytest
 
 from contactsync.google.port import Label
 from contactsync_contracts.messages import LabelSettled, Outcome
-from writer_world import World, ensure, label, member, mutate
+from writer_world import Crash, World, ensure, label, member, mutate
 
 
 async def started() -> World:
@@ -173,3 +173,62 @@ async def test_a_renamed_filter_whose_new_name_is_taken_gets_a_suffix_and_touche
     await world.run()
     assert names(world) == {"Customers", "Customers (Planfix)"}
     assert world.google.labels["contactGroups/h"].stamp is None
+
+
+async def test_a_list_that_shows_no_labels_for_a_while_makes_no_second_one() -> None:
+    world = await started()
+    world.put(label("1", "Clients"))
+    world.put(mutate(ensure(7)))
+    await world.run()
+    (resource,) = world.google.labels
+    world.google.labels_hidden_until = world.clock.now + 86_400.0
+    world.put(label("1", "Clients", 2))
+    world.put(label("1", "Customers", 3, "rename"))
+    await world.run()
+    assert list(world.google.labels) == [resource]
+    assert names(world) == {"Customers"}
+    assert settled(world, "label-1-2").label == settled(world, "label-1-3").label == resource
+    assert resource in world.google.named(7)[0].labels
+
+
+async def test_after_a_loss_of_state_a_label_that_the_list_does_not_show_yet_is_waited_for() -> None:
+    world = await started()
+    world.put(label("1", "Clients"))
+    await world.run()
+    (resource,) = world.google.labels
+    for key in [key for key in world.server.values if key.startswith("state.account.")]:
+        del world.server.values[key]
+    world.google.labels_hidden_until = world.clock.now + 60.0
+    await world.start()
+    world.put(label("1", "Clients"))
+    await world.run()
+    assert list(world.google.labels) == [resource]
+    assert settled(world, "label-1-1").reused is True
+
+
+async def test_a_name_that_stays_taken_without_ever_showing_is_given_up_for_another() -> None:
+    world = await started()
+    humans_label(world, "Clients", 2)
+    world.google.born["contactGroups/h"] = world.clock.now + 1e9
+    world.put(label("1", "Clients"))
+    await world.run()
+    assert names(world) == {"Clients", "Clients (Planfix)"}
+
+
+@pytest.mark.parametrize("call", ["list_labels", "create_label", "get_label"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_killed_while_a_label_is_made_there_is_one(call: str, when: str) -> None:
+    world = await started()
+    world.google.list_lag_s = 60.0
+    world.put(label("1", "Clients"))
+    if call == "get_label":
+        await world.run()
+        world.google.labels_hidden_until = world.clock.now + 1000.0
+        world.put(label("1", "Clients", 2))
+    world.google.fail(call, when, Crash(call))
+    with pytest.raises(Crash):
+        await world.run()
+    await world.start()
+    await world.run()
+    assert names(world) == {"Clients"}
+    assert len(world.google.labels) == 1

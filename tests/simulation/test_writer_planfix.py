@@ -2,154 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from contactsync.planfix.client import PlanfixRest
-from contactsync.planfix.mapping import MappingConfig
-from contactsync.simulators.wire import Request
 from contactsync_contracts.contact import Contact, Element
-from contactsync_contracts.messages import LookPlanfix, Mutate, Outcome, PlanfixContact, PlanfixMutation
-from simulated_planfix import Account
-from writer_world import Clock, Crash, DyingBus, World
-
-
-class NoLimit:
-    """A quota that gives every permit at once."""
-
-    async def acquire(self, _cls: object) -> NoLimit:
-        return self
-
-    async def answered(self) -> None:
-
-        pass
-
-    async def told(self, left: int) -> None: ...
-
-    async def penalise(self, pause_s: float) -> None: ...
-
-    def sent(self) -> None: ...
-
-    def ended(self) -> None: ...
-
-    def dropped(self) -> None: ...
-
-
-class SimulatorClock(Clock):
-    """The world's clock is the simulated account's."""
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
-
-    @property
-    def now(self) -> float:
-        return self._account.clock.now_s
-
-    @now.setter
-    def now(self, value: float) -> None:
-        self._account.clock.now_s = value
-
-
-class Office:
-    """An account with a filter's owner, and a writer that writes to it. `lose`: (method, path) of requests whose
-    answer is lost after they took effect; `cut`: of those that never arrive."""
-
-    def __init__(self, **options: Any) -> None:
-        self.account = Account(**options)
-        self.planfix = self.account.planfix
-        self.owner = self.planfix.add_employee("Owner", email="owner@example.com")
-        self.lose: list[tuple[str, str]] = []
-        self.cut: list[tuple[str, str]] = []
-        self.asked: list[tuple[str, str]] = []
-        self.world: World
-
-    async def answer(self, request: web.Request) -> web.Response:
-        line = (request.method, request.path.removeprefix("/rest/"))
-        self.asked.append(line)
-        body = await request.read()
-        if line in self.cut:
-            self.cut.remove(line)
-            assert request.transport is not None
-            request.transport.abort()
-            raise web.HTTPInternalServerError
-        query = {key: request.query.getall(key) for key in request.query}
-        headers = {key.lower(): value for key, value in request.headers.items()}
-        told = self.planfix.handle(Request(request.method, request.path, query, headers, body))
-        if line in self.lose:
-            self.lose.remove(line)
-            assert request.transport is not None
-            request.transport.abort()
-            raise web.HTTPInternalServerError
-        return web.Response(status=told.status, body=told.body, headers=dict(told.headers))
-
-    def writes(self) -> list[tuple[str, str]]:
-        return [line for line in self.asked if line[0] == "POST" and line[1] not in ("contact/list", "user/list")]
-
-    def read(self, contact: int, field: str) -> Any:
-        return self.account.read(contact, field)[field]
-
-    def put(self, *mutations: PlanfixMutation, filter_id: str = "1") -> None:
-        self.world.put(Mutate(filter_id=filter_id, target="planfix", epoch=1, planfix=mutations))
-
-    def update(self, contact: int, fields: Contact, expected: Contact, revision: int = 1) -> PlanfixMutation:
-        return PlanfixMutation(
-            contact=contact,
-            mutation_id=f"p-{contact}-{revision}",
-            revision=revision,
-            op="update",
-            fields=fields,
-            expected=expected,
-            owner=self.owner,
-        )
-
-    def create(self, marker: str, fields: Contact) -> PlanfixMutation:
-        return PlanfixMutation(
-            arrival=f"arrival-{marker}",
-            mutation_id=f"c-{marker}",
-            revision=1,
-            op="create",
-            fields=fields,
-            owner=self.owner,
-            marker=marker,
-        )
-
-    def marked(self, marker: str) -> list[int]:
-        listed = self.account.call("POST", "/contact/list", {"fields": "id,sourceObjectId"})[1]["contacts"]
-        return [row["id"] for row in listed if row.get("sourceObjectId") == marker]
-
-    def looks(self) -> list[LookPlanfix]:
-        stored = self.world.server.streams["LOOK"].messages.values()
-        return [LookPlanfix.model_validate_json(message.data) for message in stored]
-
-    def answered(self, mutation_id: str) -> PlanfixContact:
-        contact = self.world.item(mutation_id).planfix
-        assert contact is not None
-        return contact
-
-
-@asynccontextmanager
-async def office(**options: Any) -> AsyncIterator[Office]:
-    place = Office(**options)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", place.answer)
-    async with (
-        TestServer(app) as server,
-        PlanfixRest(
-            str(server.make_url("/rest")),
-            "simulated-planfix-token",
-            quota=NoLimit(),
-            config=MappingConfig(region="US"),
-            clock=place.account.clock,
-        ) as client,
-    ):
-        place.world = World("planfix", client, clock=SimulatorClock(place.account))
-        await place.world.start()
-        yield place
+from contactsync_contracts.messages import Outcome
+from writer_office import office
+from writer_world import Crash, DyingBus
 
 
 async def test_a_change_is_written_read_back_and_looked_at_for_the_other_filters() -> None:
@@ -258,6 +116,24 @@ async def test_an_email_that_planfix_ignores_is_refused_by_name() -> None:
         assert place.read(number, "description") == "x"
 
 
+async def test_what_was_not_taken_is_named_in_an_answer_from_memory_too() -> None:
+    """The reconciler must not take what Planfix refused for Planfix's removal afterwards."""
+    async with office() as place:
+        number = place.planfix.add_contact({"name": "Ann", "email": "ann@example.com"})
+        emails = tuple(Element(key=f"{one}@example.com", value=f"{one}@example.com") for one in ("ann", "other"))
+        place.put(place.update(number, {"emails": emails, "notes": "x"}, {}))
+        await place.world.run()
+        first = place.world.item(f"p-{number}-1")
+        assert first.otherwise == {}
+        await place.world.start()
+        place.put(place.update(number, {"emails": emails, "notes": "x"}, {}))
+        await place.world.run()
+        again = place.world.item(f"p-{number}-1")
+        assert (again.outcome, again.planfix, again.refused) == (Outcome.DONE, None, first.refused)
+        assert again.otherwise == {"emails": emails[:1]}
+        assert len(place.writes()) == 1
+
+
 async def test_a_taken_email_is_left_out_and_the_rest_is_written() -> None:
     async with office() as place:
         place.planfix.add_contact({"name": "First", "email": "taken@example.com"})
@@ -317,3 +193,53 @@ async def test_killed_at_every_operation_on_the_bus_nothing_is_made_twice(after:
             assert place.read(number, "name") == "Anna"
             assert {place.world.item(one).outcome for one in (f"p-{number}-1", "c-m1")} == {Outcome.DONE}
     assert died > 5
+
+
+async def test_a_field_that_planfix_refuses_without_naming_it_is_found_and_held_back_alone() -> None:
+    """It takes no emoji and says no more than that it could not read the request (code 30)."""
+    async with office(emoji="reject") as place:
+        number = place.planfix.add_contact({"name": "Ann", "lastname": "Bell"})
+        fields: Contact = {
+            "given": "Anna", "family": "Lee", "notes": "a party \U0001f389", "position": "boss", "site": "https://x.test",
+        }  # fmt: skip
+        place.put(place.update(number, fields, {}))
+        await place.world.run()
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.DONE
+        assert item.refused.keys() == {"notes"}
+        read = place.account.read(number, "name,lastname,position,site,description")
+        assert [read[name] for name in ("name", "lastname", "position", "site", "description")] == [
+            "Anna", "Lee", "boss", "https://x.test", "",
+        ]  # fmt: skip
+
+
+async def test_a_contact_of_which_planfix_takes_nothing_is_refused_once() -> None:
+    async with office(emoji="reject") as place:
+        number, other = (place.planfix.add_contact({"name": name}) for name in ("Ann", "Bob"))
+        place.put(
+            place.update(number, {"given": "\U0001f600", "notes": "\U0001f389"}, {}),
+            place.update(other, {"notes": "x"}, {}),
+        )
+        await place.world.run()
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.REFUSED
+        assert item.refused.keys() == {"given", "notes"}
+        assert place.world.item(f"p-{other}-1").outcome is Outcome.DONE
+        writes = len(place.writes())
+        await place.world.start()
+        place.put(place.update(number, {"given": "\U0001f600", "notes": "\U0001f389"}, {}))
+        await place.world.run()
+        assert len(place.writes()) == writes
+
+
+async def test_an_answer_lost_while_the_refused_field_is_looked_for_leads_to_another_merge() -> None:
+    async with office(emoji="reject") as place:
+        number = place.planfix.add_contact({"name": "Ann"})
+        line = ("POST", f"contact/{number}")
+        place.lose_after = {line: 1}
+        place.put(place.update(number, {"given": "Anna", "notes": "\U0001f389"}, {"given": "Ann"}))
+        await place.world.run()
+        item = place.world.item(f"p-{number}-1")
+        assert item.outcome is Outcome.STALE
+        assert item.planfix is not None
+        assert item.planfix.fields["given"] == "Anna"

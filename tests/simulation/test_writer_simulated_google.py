@@ -17,7 +17,7 @@ from contactsync.simulators.faults import Fault, Faults
 from contactsync.simulators.google import GoogleSimulator
 from contactsync.simulators.google_options import GoogleOptions
 from contactsync.simulators.http import Simulators, serve
-from contactsync_contracts.messages import Class, GoogleMutation, GooglePerson, Outcome
+from contactsync_contracts.messages import Class, GoogleMutation, GooglePerson, Mutate, Outcome
 from writer_world import ACCOUNT, CONFIG, Clock, World, ensure, label, mutate
 
 EMAIL = "ada@company.test"
@@ -208,3 +208,85 @@ async def test_a_label_that_a_human_deleted_is_made_again_with_everybody_under_i
         labels = {one.name: one.resource for one in await place.people.list_labels(cls=Class.CHANGE)}
         assert sorted(labels) == ["First", "Second"]
         assert sum(labels["First"] in person.labels for person in people) == 12
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"named_errors": False},
+        {"atomic_batches": False},
+        {"atomic_batches": False, "shuffle_created": False},
+    ],
+    ids=["named", "not named", "in part and shuffled", "in part"],
+)
+async def test_one_contact_that_google_never_takes_holds_up_nobody(options: dict[str, bool]) -> None:
+    """Its notes are larger than a whole contact may be, which names no field: the contact is refused."""
+    async with scene(**options) as place:
+        place.world.put(label("2", "Second"))
+        place.world.put(label("1", "First"))
+        place.world.put(mutate(ensure(99, notes="x" * 140_000), *(ensure(n) for n in range(1, 13))))
+        place.world.put(mutate(ensure(3, filter_id="2"), ensure(20, filter_id="2"), filter_id="2", since=5.0))
+        await place.world.run()
+        item = place.world.item("1-99-1")
+        assert item.outcome is Outcome.REFUSED
+        assert "larger" in item.reason
+        assert len(place.world.items()["1-99-1"]) == 1
+        await check(place)
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_field_that_is_too_long_for_google_is_held_back_alone(named: bool) -> None:
+    """We cut texts, but not what a human put beside ours, and Google may count otherwise."""
+    async with scene(named_errors=named) as place:
+        await first_sync(place.world)
+        await check(place)
+        await change_all(place)
+        long = [{"type": "WORK", "value": "https://example.test/" + "x" * 1100}]
+        message = place.world.queue[-1]
+        body = Mutate.model_validate_json(message.data)
+        fifth = body.google[4]
+        raw = {**(fifth.raw or {}), "urls": long}
+        odd = fifth.model_copy(update={"raw": raw, "fields": {**fifth.fields, "facebook": "https://f.test"}})
+        place.world.queue.pop()
+        place.world.put(body.model_copy(update={"google": (*body.google[:4], odd, *body.google[5:])}))
+        await place.world.run()
+        assert {place.world.item(f"1-{n}-2").outcome for n in range(1, 13)} == {Outcome.DONE}
+        assert place.world.item("1-5-2").refused.keys() == {"facebook"}
+        notes = {person.stamps[0].contact: person.fields["notes"] for person in await place.everyone()}
+        assert notes == {n: f"note {n}" for n in range(1, 13)} | {20: ""}
+
+
+@pytest.mark.parametrize("keep", [None, 0, 13])
+@pytest.mark.parametrize("kind", ["lost_answer", "status_after", "truncate_body"])
+async def test_listings_that_lose_people_and_deny_it_make_no_duplicate(kind: str, keep: int | None) -> None:
+    async with scene() as place:
+        await first_sync(place.world)
+        place.world.clock.now += 1000.0
+        place.faults.add(Fault(kind=kind, path="people:batchCreateContacts"))
+        short = place.faults.add(Fault(kind="short_page", path="people/me/connections", times=None, keep=keep))
+        place.world.put(mutate(*(ensure(n) for n in range(101, 114))))
+        for _ in range(30):
+            place.world.clock.now = max(place.world.clock.now, place.world.mailboxes.times.get(ACCOUNT, 0.0))
+            await place.world.turn()
+        assert short.hits > 5
+        place.faults.clear()
+        await place.world.run()
+        stamped = Counter(stamp.contact for person in await place.everyone() for stamp in person.stamps)
+        assert stamped == Counter([*range(1, 13), 20, *range(101, 114)])
+
+
+@pytest.mark.parametrize("trash_counts", [True, False])
+async def test_the_places_of_a_full_account_go_to_the_lowest_numbers(trash_counts: bool) -> None:
+    async with scene(contacts_max=20, trash_counts=trash_counts) as place:
+        await first_sync(place.world)
+        for n in (11, 12):
+            remove = GoogleMutation(contact=n, mutation_id=f"1-{n}-2", revision=2, op="remove")
+            place.world.put(mutate(remove))
+        await place.world.run()
+        place.world.put(mutate(*(ensure(n) for n in range(60, 30, -1))))
+        await place.world.run()
+        free = 7 if trash_counts else 9
+        stamped = {stamp.contact for person in await place.everyone() for stamp in person.stamps}
+        assert {n for n in stamped if n > 30} == set(range(31, 31 + free))
+        assert {place.world.item(f"1-{n}-1").outcome for n in range(31 + free, 61)} == {Outcome.FULL}

@@ -58,6 +58,14 @@ def test_a_day_slides() -> None:
     assert spent_today(spent, "update", 1000.0) == 0
 
 
+def test_a_slot_counts_until_a_whole_day_after_its_end_and_no_longer() -> None:
+    spent = spend({}, "remove", 4, 1.0)
+    assert spent_today(spent, "remove", SLOT_S + DAY_S - 0.5) == 4
+    assert spent_today(spent, "remove", SLOT_S + DAY_S) == 0
+    assert len(spend(spent, "remove", 1, SLOT_S + DAY_S - 0.5)["remove"]) == 2
+    assert len(spend(spent, "remove", 1, SLOT_S + DAY_S)["remove"]) == 1
+
+
 def test_no_window_of_a_day_ever_counts_less_than_happened_in_it() -> None:
     spent: dict[str, list[list[float]]] = {}
     times = [float(at) for at in range(0, 200_000, 777)]
@@ -85,6 +93,11 @@ def test_the_same_wish_has_the_same_digest_and_another_wish_another() -> None:
     assert digest_of("google", "remove", {}) == "remove"
 
 
+def test_a_plans_hash_stays_the_same_over_releases() -> None:
+    """It may have been sent to somebody who approves it later."""
+    assert plan_hash([("2", "b"), ("1", "a")]) == "23197cda2ad266a5"
+
+
 def test_a_plans_hash_is_of_exactly_its_actions() -> None:
     both = [("1", "remove"), ("2", "remove")]
     assert plan_hash(both) == plan_hash(reversed(both))
@@ -97,6 +110,7 @@ SEALING: list[tuple[str, Plan, float, bool, bool]] = [
     ("quiet", Plan(1, "remove", 0.0, 100.0), 105.0, False, True),
     ("quiet_but_more_may_come", Plan(1, "remove", 0.0, 100.0), 200.0, True, False),
     ("the_wave_does_not_end", Plan(1, "remove", 0.0, 899.0), 900.0, True, True),
+    ("a_wave_of_a_moment_ago_at_a_late_hour", Plan(1, "remove", 5000.0, 5010.0), 5020.0, True, False),
     ("a_first_sync_is_sealed_at_its_end_only", Plan(1, "first", 0.0, 100.0), 9000.0, True, False),
     ("a_first_sync_ended", Plan(1, "first", 0.0, 100.0), 9000.0, False, True),
     ("sealed", Plan(1, "remove", 0.0, 100.0, hash="h"), 200.0, False, False),

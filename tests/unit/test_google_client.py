@@ -432,6 +432,23 @@ async def test_labels_are_read_to_the_end_without_the_systems_own(world: World) 
     assert world.vendor.asked[1][2]["pageToken"] == ["P"]
 
 
+SYSTEM = {"resourceName": "contactGroups/myContacts", "name": "myContacts", "groupType": "SYSTEM_CONTACT_GROUP"}
+
+
+@pytest.mark.parametrize(
+    "said", [[{"contactGroups": [SYSTEM], "totalItems": 2}], [{}, SYSTEM]], ids=["fewer than counted", "none at all"]
+)
+async def test_a_list_of_labels_without_its_end_is_not_believed(world: World, said: list[dict[str, Any]]) -> None:
+    world.answers(*((200, body) for body in said))
+    with pytest.raises(errors.Unavailable):
+        await world.people.list_labels(cls=CLS)
+
+
+async def test_an_account_without_any_group_has_no_labels(world: World) -> None:
+    world.answers((200, {}), (404, {"code": 404}))
+    assert await world.people.list_labels(cls=CLS) == []
+
+
 async def test_a_label_is_stamped_and_other_stamps_stay(world: World) -> None:
     group = {"resourceName": "contactGroups/1", "name": "VIP", "etag": "e",
              "clientData": [{"key": "x", "value": "y"}]}  # fmt: skip

@@ -242,7 +242,7 @@ async def test_a_failed_page_moves_no_token(watched: Watched) -> None:
     watched.account.faults.append(("delta 2", Unavailable("503", 5.0)))
     await watched.poll()
     await watched.poll()
-    assert sorted(names(only(watched.scene.told(), GoogleObserved))) == [f"people/c{n}" for n in range(4, 8)]
+    assert {*names(only(watched.scene.told(), GoogleObserved))} == {f"people/c{n}" for n in range(4, 8)}
 
 
 @pytest.mark.parametrize("fault", ["short", "no token"])
@@ -289,7 +289,7 @@ async def test_after_a_restart_only_what_changed_meanwhile_is_told(watched: Watc
     await watched.restart()
     await watched.poll()
     told = watched.scene.told()
-    assert names(only(told, GoogleObserved)) == ["people/c1"]
+    assert {*names(only(told, GoogleObserved))} == {"people/c1"}  # both filters: it may have lost a label
     assert {m.filter_id for m in only(told, GoogleGone)} == {"f1", "f2"}  # nobody remembers whose it was
     assert only(told, GoogleListed) == []
 
@@ -301,7 +301,9 @@ async def test_what_changed_before_a_failed_catch_up_is_told_all_the_same(watche
     watched.account.faults.append(("delta 0", Unavailable("503")))
     await watched.poll()
     await watched.poll()
-    assert names(only(watched.scene.told(), GoogleObserved)) == ["people/c1"]
+    assert {*names(only(watched.scene.told(), GoogleObserved))} == {
+        "people/c1"
+    }  # both filters: it may have lost a label
 
 
 async def test_a_token_that_expired_while_nobody_watched_tells_everybody(watched: Watched) -> None:

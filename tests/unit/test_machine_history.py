@@ -11,6 +11,7 @@ from contactsync_contracts.messages import (
     ChangeSettings,
     Mutate,
     PlanfixConfirmed,
+    Restore,
     SyncRequest,
 )
 from reconciler_world import FILTER, World, in_mode, person_fields, phones
@@ -187,6 +188,18 @@ def test_a_person_deleted_in_google_is_told_as_dismissed(mode: str) -> None:
     world.run(world.saw_gone(gone))
     assert world.told(1) == ["google created", "google dismissed"]
     assert last(world)["cause"].startswith("The person was deleted in Google Contacts.")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_human_restores_is_told_so(mode: str) -> None:
+    world = in_sync(1, mode)
+    gone = resource(world)
+    world.people.pop(gone)
+    world.identity.pop(1)
+    world.run(world.saw_gone(gone))
+    world.run(Restore(request_id="r", filter_id=FILTER, contact=1))
+    assert world.told(1)[2:] == ["google restored", "google created"]
+    assert {entry["cause"] for _, _, entry in world.history[2:]} == {"restored by hand"}
 
 
 def test_events_name_contacts_and_never_values() -> None:

@@ -334,6 +334,10 @@ def test_half_a_base_is_none() -> None:
     assert not merge(one, one, {}, gone, TWO_WAY).to_planfix
     write = Write(Side.GOOGLE, one, nothing, one)
     assert advance(gone, {}, write, TWO_WAY) == advance({}, gone, write, TWO_WAY) == (one, one)
+    three: Contact = {"phones": phones("3o")}
+    united: Contact = {"phones": phones("3o 1m")}
+    assert advance(three, {}, Write(Side.GOOGLE, one, three, united), TWO_WAY) == (one, one), "3 goes to Planfix"
+    assert advance({}, three, Write(Side.PLANFIX, one, three, united), TWO_WAY) == (one, one), "3 goes to Google"
     for bases in ((one, {}), ({}, two)):
         found = merge(one, two, *bases, TWO_WAY)
         assert (found.to_google, found.to_planfix) == ({"phones": phones("2w 1m")}, {"phones": phones("1m 2w")})

@@ -89,6 +89,7 @@ def test_an_edit_in_planfix_is_from_before_it_was_first_seen() -> None:
     assert (third.planfix_since, third.planfix_at) == (110.0, 130.0)
     for late in (125.0, 130.0):
         assert seen_planfix(third, NEW, late) == third
+    assert seen_planfix(LINK, OLD, 100.0) == LINK
     other = seen_planfix(third, {"notes": "c"}, 140.0)
     assert isinstance(other, Link)
     assert (other.planfix_since, other.planfix_at) == (0.0, 140.0)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from contactsync.reconciler.core.link import Hold, Link, Pending
+from contactsync.reconciler.core.link import Hold, Link, Pending, Undoing
 from contactsync.reconciler.core.merge import Side, WithoutBase
 from contactsync.reconciler.core.plan import FilterRules, decide, merge_rules
+from contactsync.reconciler.core.slots import Turn
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import Kept
 
@@ -17,6 +18,7 @@ RULES = FilterRules("f1")
 ONE_WAY = FilterRules("f1", two_way=False)
 GOOGLE_WINS = FilterRules("f1", conflict="google")
 PLANFIX_WINS = FilterRules("f1", conflict="planfix")
+MATCHING = FilterRules("f1", first_matching=True)
 SWITCHED = FilterRules("f1", two_way_since=60.0)
 PAUSED = FilterRules("f1", active=False)
 NOW = 100.0
@@ -72,6 +74,8 @@ THIRD: Contact = {"notes": "c"}
 EMPTY: Contact = {"notes": ""}
 UNKNOWN: Contact = {}
 UNMERGED = replace(LINKED, base_planfix=None, base_google=None)
+CARRIED = replace(LINKED, planfix=OTHER, google=OTHER, base_planfix=OTHER, base_google=OTHER)
+UNDO = Undoing("undo", "r1", {"notes": Turn("a", "b")}, {"notes": Turn("a", "b")}, unlink="Undone.")
 LATER = {"google_prev": 20.0, "google_at": 30.0}
 """Google was seen without its edit after Planfix had been seen with its own."""
 
@@ -90,6 +94,11 @@ TABLE: list[tuple[str, Link, FilterRules, str]] = [
     ("stamp_missing_whose_is_unknown", replace(LINKED, stamped=False, own=None), RULES, "google adopt"),
     ("adopted_and_stamped", replace(LINKED, own=Kept.ADOPTED, planfix=OTHER), RULES, "google update"),
     ("possible_duplicate", replace(NEW, matched=True, hold=DOUBLE), RULES, "nothing"),
+    ("possible_duplicate_decided", replace(NEW, hold=DOUBLE), RULES, "ask match"),
+    ("refused_before_it_was_matched", replace(NEW, hold=REFUSED), RULES, "nothing"),
+    ("another_contact_may_claim_the_person", FOUND, MATCHING, "nothing"),
+    ("nobody_else_can_claim_ours", replace(LINKED, planfix=OTHER), MATCHING, "google update"),
+    ("new_while_others_are_matched", NEW, MATCHING, "ask match"),
     ("possible_duplicate_that_left", replace(NEW, member=False, matched=True, hold=DOUBLE), RULES, "forgotten"),
     # 2.3: fields
     ("in_sync", LINKED, RULES, "nothing"),
@@ -187,6 +196,8 @@ TABLE: list[tuple[str, Link, FilterRules, str]] = [
     ("kept_by_hand", replace(LINKED, member=False, kept="By hand.", planfix=OTHER), RULES, "google update"),
     ("dismissed", replace(LINKED, planfix=OTHER, dismissed="Deleted."), RULES, "nothing"),
     ("dismissed_and_left", replace(LINKED, member=False, dismissed="Deleted."), RULES, "nothing"),
+    ("vanished_with_many_and_wanted_back", replace(LINKED, gone_at=5.0), RULES, "ask match"),
+    ("vanished_with_many_and_left", replace(LINKED, gone_at=5.0, member=False), RULES, "forgotten"),
     ("dismissal_ended", replace(LINKED, dismissed="", labelled=True), RULES, "nothing"),
     ("merged", replace(LINKED, planfix=OTHER, merged_into=2), RULES, "nothing"),
     ("merged_and_left", replace(LINKED, member=False, merged_into=2), RULES, "nothing"),
@@ -208,6 +219,16 @@ TABLE: list[tuple[str, Link, FilterRules, str]] = [
     ),
     ("edited_in_the_first_second", replace(LINKED, google=OTHER, google_at=1.0), SWITCHED, "google update"),
     ("edited_at_no_known_time", replace(LINKED, google=OTHER, google_at=0.0), SWITCHED, "planfix update"),
+    # 2.7: undo
+    ("undone_in_planfix_first", replace(CARRIED, undoing=UNDO), RULES, "planfix update"),
+    ("undone_in_planfix_one_way", replace(CARRIED, undoing=UNDO), ONE_WAY, "google remove"),
+    (
+        "undone_in_google_then",
+        replace(CARRIED, planfix=SAME, undoing=replace(UNDO, tried=True)),
+        RULES,
+        "google update",
+    ),
+    ("undone_and_let_go", replace(LINKED, undoing=replace(UNDO, tried=True)), RULES, "google remove"),
     # one thing at a time
     ("write_under_way", replace(LINKED, planfix=OTHER, pending=UNDER_WAY), RULES, "nothing"),
     ("look_under_way", replace(LINKED, planfix=OTHER, asked="label"), RULES, "nothing"),

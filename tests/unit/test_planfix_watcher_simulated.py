@@ -73,3 +73,27 @@ async def test_a_filter_is_listed_watched_and_its_departures_confirmed(companies
         await settle()
         (answer,) = only(scene.told(filter_id), PlanfixConfirmed)
         assert (answer.gone, answer.present, answer.undecided) == ((numbers[0],), (numbers[1],), ())
+
+
+@pytest.mark.parametrize(("probe", "hint"), [(239, 240), (240, None), (None, None)])
+async def test_a_look_learns_with_its_first_page_whether_more_contacts_come_than_fit(
+    probe: int | None, hint: int | None
+) -> None:
+    account = Account()
+    owner = account.planfix.add_employee("Eve", email="eve@x.example")
+    numbers = [account.planfix.add_contact({"name": f"Ann{n}"}) for n in range(240)]
+    filter_id = account.planfix.add_filter("Friends", owner, {"kind": "ids", "ids": numbers})
+    clock = Clock(account.clock.now_s)
+    scene = Scene("planfix-watcher", clock)
+    fence = await scene.claim()
+    async with connected(account) as client:
+        watcher = PlanfixWatcher(scene.bus, scene.wakes, client, clock=clock, poll_s=60, full_scan_s=3600)
+        await watcher.gained(0, fence)
+        look = LookPlanfix(request_id="r", filter_id=filter_id, owner=owner, what="listing", probe=probe)
+        await watcher.handle(KEY, [scene.delivery(KEY, look)], fence)
+        for _ in range(8):
+            clock.now_s += 1.0
+            await watcher.handle(KEY, [], fence)
+    told = scene.told(filter_id)
+    assert [m.total_hint for m in only(told, PlanfixObserved)] == [hint] * 3
+    assert [m.members for m in only(told, PlanfixListed)] == [tuple(sorted(numbers))]

@@ -9,9 +9,9 @@ import pytest
 
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core import settle
-from contactsync.reconciler.core.link import Hold, Link, Pending
+from contactsync.reconciler.core.link import Hold, Link, Pending, Undoing
 from contactsync.reconciler.core.merge import Rules, Side
-from contactsync.reconciler.core.reasons import ACCOUNT_FULL, CHECKING
+from contactsync.reconciler.core.reasons import ACCOUNT_FULL, CHECKING, refused
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
 
@@ -146,7 +146,7 @@ def test_an_answer_from_the_writers_memory_is_taken_as_asked_for_and_looked_at()
     for_label = done(replace(LINK, labelled=False, pending=pending(Side.GOOGLE, "update", {})))
     assert (for_label.asked, for_label.labelled, for_label.google) == ("", True, OLD)
     seen_since = done(replace(TO_GOOGLE, google={"notes": "B"}))
-    assert (seen_since.google, seen_since.base_google, seen_since.asked) == ({"notes": "B"}, {"notes": "B"}, "person")
+    assert (seen_since.google, seen_since.base_google, seen_since.asked) == ({"notes": "B"}, NEW, "person")
     unknown = done(replace(TO_GOOGLE, google=None, base_google=None, pending=pending(Side.GOOGLE, before={})))
     assert unknown.google == NEW
 
@@ -158,13 +158,23 @@ def test_an_answer_of_planfix_from_the_writers_memory_is_taken_as_asked_for() ->
     assert (after.planfix, after.planfix_hash, after.planfix_at) == (content, content_hash(content), 100.0)
     assert (after.base_planfix, after.base_google, after.planfix_wrote) == (NEW, NEW, ANSWERED)
     seen_since = done(replace(TO_PLANFIX, planfix={"notes": "B"}))
-    assert (seen_since.planfix, seen_since.base_planfix, seen_since.base_google) == (
-        {"notes": "B"},
-        {"notes": "B"},
-        NEW,
-    )
+    assert (seen_since.planfix, seen_since.base_planfix, seen_since.base_google) == ({"notes": "B"}, NEW, NEW)
     unknown = done(replace(TO_PLANFIX, planfix=None, pending=pending(Side.PLANFIX, before={})))
     assert (unknown.planfix, unknown.base_planfix) == (NEW, NEW)
+
+
+def test_an_answer_from_memory_says_what_was_not_taken_as_it_was_sent() -> None:
+    """So that what Planfix refused is not taken for Planfix's removal afterwards."""
+    both_ways: Contact = {"emails": emails("a@x", "b@x")}
+    link = both({"emails": emails("a@x")}, both_ways, Side.PLANFIX)
+    after = done(link, otherwise={"emails": emails("a@x")}, refused={"emails": "One e-mail."})
+    assert (after.planfix, after.google) == ({"emails": emails("a@x")}, both_ways)
+    assert after.base_planfix == {"notes": "a", "emails": emails("a@x")}
+    assert after.base_google == {"notes": "a", **both_ways}
+    assert after.limits == {"emails:b@x": "One e-mail."}
+    cut = done(replace(TO_GOOGLE, planfix={"notes": "long"}, pending=pending(Side.GOOGLE, target={"notes": "long"})),
+               otherwise={"notes": "lo"})  # fmt: skip
+    assert (cut.google, cut.base_google, cut.base_planfix) == ({"notes": "lo"}, {"notes": "lo"}, {"notes": "long"})
 
 
 @pytest.mark.parametrize(
@@ -268,6 +278,15 @@ def test_a_contact_that_came_back_meanwhile_is_linked_again_from_the_start(stays
     )
 
 
+def test_a_contact_whose_link_was_undone_is_not_linked_again() -> None:
+    undoing = Undoing("undo", "r1", unlink="Undone.")
+    link = replace(REMOVING, member=True, undoing=undoing, asked="label", hold=Hold("held_back", "No."))
+    after = done(link, removed=True)
+    assert after == replace(LINK, labelled=False, stamped=False, dismissed="Undone.")
+    taken_back = done(replace(link, undoing=replace(undoing, unlink="")), removed=True)
+    assert (taken_back.resource, taken_back.dismissed) == (None, "")
+
+
 # --- not done ---------------------------------------------------------------------------------------------
 
 
@@ -309,7 +328,7 @@ def test_an_edit_seen_again_with_a_stale_answer_is_not_later_for_that() -> None:
 def test_a_stale_answer_without_news_is_no_reason_to_write_the_same_again() -> None:
     after = settled(TO_GOOGLE, Outcome.STALE)
     assert after == replace(TO_GOOGLE, pending=None, asked="person", asked_at=NOW)
-    older = settled(TO_GOOGLE, Outcome.STALE, person=person(NEW, at=99.0))
+    older = settled(TO_GOOGLE, Outcome.STALE, person=person(NEW, at=99.0, labels=()))
     assert older == after
     nobody = settled(replace(CREATING), Outcome.STALE)
     assert nobody == replace(CREATING, pending=None)
@@ -317,46 +336,54 @@ def test_a_stale_answer_without_news_is_no_reason_to_write_the_same_again() -> N
 
 def test_a_person_that_is_gone_ends_what_was_under_way() -> None:
     """A look-up by name found out, while a write to Planfix was under way."""
-    after = settle.person_gone(TO_PLANFIX)
-    assert after == replace(TO_PLANFIX, pending=None, labelled=False, dismissed=DISMISSED)
+    after = settle.person_gone(TO_PLANFIX, 305.0, NOW)
+    assert after == replace(TO_PLANFIX, **{**VANISHED, "gone_at": 305.0})
+    at_no_time = settle.person_gone(TO_PLANFIX, 0.0, NOW)
+    assert at_no_time is not None
+    assert at_no_time.gone_at == 1.0
+    again = settle.person_gone(replace(LINK, gone_at=5.0), 305.0, NOW)
+    assert again == replace(LINK, gone_at=5.0)
 
 
-DISMISSED = "The person was deleted in Google Contacts."
+VANISHED: dict[str, Any] = {
+    "pending": None, "labelled": False, "asked": "label", "asked_at": NOW, "gone_at": ANSWERED,
+}  # fmt: skip
+"""Whether a human deleted this one, or most of what is under the label, is told once the label was looked at."""
 GONE = [
     # name, link, what is left of it
     (
         "deleted_by_a_human",
         TO_GOOGLE,
-        replace(TO_GOOGLE, pending=None, labelled=False, dismissed=DISMISSED),
+        replace(TO_GOOGLE, **VANISHED),
     ),
     (
         "whatever_it_waited_for",
-        replace(TO_GOOGLE, asked="label", hold=Hold("held_back", "No."), due=True),
-        replace(TO_GOOGLE, pending=None, labelled=False, dismissed=DISMISSED),
+        replace(TO_GOOGLE, asked="person", hold=Hold("held_back", "No."), due=True),
+        replace(TO_GOOGLE, **VANISHED),
     ),
     ("left_meanwhile", replace(TO_GOOGLE, member=False), None),
     (
         "kept_by_hand",
         replace(TO_GOOGLE, member=False, kept="By hand."),
-        replace(TO_GOOGLE, member=False, kept="By hand.", pending=None, labelled=False, dismissed=DISMISSED),
+        replace(TO_GOOGLE, member=False, kept="By hand.", **VANISHED),
     ),
     (
         "about_to_be_adopted",
-        replace(TO_GOOGLE, own=None, labelled=False, stamped=False, adopt=True),
-        replace(
-            TO_GOOGLE, own=None, labelled=False, stamped=False, pending=None, resource=None, google=None,
-            google_hash=0, google_at=0.0, raw=None, matched=False, adopt=False,
+        replace(TO_GOOGLE, own=None, labelled=False, stamped=False, adopt=True, limits={"site": "No."}),
+        Link(
+            contact=1, planfix=NEW, planfix_hash=content_hash(NEW), planfix_at=100.0, member_at=100.0, revision=5,
+            limits={"site": "No."},
         ),
     ),
     (
         "labelled_by_hand",
         replace(TO_GOOGLE, own=None),
-        replace(TO_GOOGLE, own=None, pending=None, labelled=False, dismissed=DISMISSED),
+        replace(TO_GOOGLE, own=None, **VANISHED),
     ),
     (
         "ours_without_a_label",
         replace(TO_GOOGLE, labelled=False),
-        replace(TO_GOOGLE, pending=None, labelled=False, dismissed=DISMISSED),
+        replace(TO_GOOGLE, **VANISHED),
     ),
     (
         "dismissed_before",
@@ -397,13 +424,19 @@ REFUSALS = [
     # name, link, outcome, reason, what changes
     ("read_only", TO_PLANFIX, Outcome.READ_ONLY, "", {"read_only": True}),
     ("account_full", CREATING, Outcome.FULL, "", {"hold": Hold("held_back", ACCOUNT_FULL)}),
-    ("refused", TO_GOOGLE, Outcome.REFUSED, "Too long.", {"hold": Hold("quarantined", "Too long.")}),
+    (
+        "refused",
+        TO_GOOGLE,
+        Outcome.REFUSED,
+        "Too long.",
+        {"hold": Hold("quarantined", refused("google", "Too long."))},
+    ),
     (
         "refused_without_a_reason",
         TO_PLANFIX,
         Outcome.REFUSED,
         "",
-        {"hold": Hold("quarantined", "The other side does not take this contact.")},
+        {"hold": Hold("quarantined", refused("planfix", ""))},
     ),
     ("last_edit_refused", replace(TO_PLANFIX, member=False, leaving=True), Outcome.REFUSED, "No.", {}),
     (
@@ -411,14 +444,14 @@ REFUSALS = [
         replace(REMOVING, leaving=False),
         Outcome.REFUSED,
         "No.",
-        {"leaving": True, "hold": Hold("quarantined", "No.")},
+        {"leaving": True, "hold": Hold("quarantined", refused("google", "No."))},
     ),
     (
         "removal_refused_after_the_last_edit",
         REMOVING,
         Outcome.REFUSED,
         "No.",
-        {"leaving": True, "hold": Hold("quarantined", "No.")},
+        {"leaving": True, "hold": Hold("quarantined", refused("google", "No."))},
     ),
 ]
 

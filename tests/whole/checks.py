@@ -18,6 +18,8 @@ from .world import World
 
 Row = Mapping[str, Any]
 HEALTHY = ("in_sync", "pending")
+HELD = ("held_back", "possible_duplicate", "quarantined")
+"""States in which the sides of a contact may differ in every filter that holds it: one of them merges its fields."""
 
 
 def check(world: World, *, quiet: bool = True) -> None:
@@ -80,6 +82,7 @@ def convergence(
         people = world.checker.people(now.google[synced.account])
         partners = {s.contact: p for p in people.values() for s in p.stamps if synced.label in p.labels}
         by_number = {row["contact"]: row for row in rows[synced.filter_id] if row["contact"]}
+        held = _held(rows)
         for number in sorted(members):
             row = by_number.get(number)
             if row is not None and row["state"] not in HEALTHY:
@@ -96,7 +99,7 @@ def convergence(
             broken += [
                 f"contact {number}: {name} differs: {mine.get(name)!r} and {person.fields.get(name)!r}"
                 for name in _differing(mine, person)
-                if f"{name}:" not in notes and "read-only" not in notes.casefold()
+                if number not in held and f"{name}:" not in notes and "read-only" not in notes.casefold()
             ]
         # An emptied filter proves nothing (2-semantics 2.5: a listing that shrinks to nothing is held).
         for number in sorted(partners.keys() - members if members else ()):
@@ -109,6 +112,10 @@ def convergence(
             if row["contact"] is None and not row["reason"]:
                 broken.append(f"the person {row['person']} is kept waiting without a reason")
     return [f"I1: {one}" for one in broken]
+
+
+def _held(rows: Mapping[str, list[dict[str, Any]]]) -> set[int]:
+    return {row["contact"] for theirs in rows.values() for row in theirs if row["state"] in HELD and row["reason"]}
 
 
 def _members(world: World, synced: Synced) -> set[int]:
@@ -226,7 +233,8 @@ def _lost(world: World, claim: Claim, rows: list[Row], member: bool) -> list[str
         return []
     if claim.side == "google" and any(row["state"] == "merged" for row in rows):
         return []  # typed on a person that had the stamps of several contacts: it is the survivor's now
-    linked = member and resource is not None and any(row["state"] in HEALTHY for row in rows)
+    states = {row["state"] for row in rows}
+    linked = member and resource is not None and states & {*HEALTHY} and not states & {*HELD}
     if not linked and (sides[claim.side] or (claim.side == "google" and sides["planfix"])):
         return []
     if "read-only" in notes.casefold() and claim.side == "google":

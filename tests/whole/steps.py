@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from contactsync_contracts import subjects
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import NewContactDefaults, Undo
 
@@ -327,15 +328,13 @@ def resume(case: Case, which: int) -> None:
 def undo(case: Case, place: int) -> None:
     """Somebody takes back an entry of the history, whatever it is."""
     filter_id = case.filter(place)
-    if case.world.record(filter_id) is None or "reconciler" not in case.world.system.running:
-        return
-    entries = case.world.query("history", filter_id=filter_id, limit=16)["entries"]
-    if entries:
-        entry = entries[place % len(entries)]
-        if entry["operation"] in ("created", "linked", "restored"):
-            case.world.hands.dismissing.add(entry["contact"])
-            case.world.hands.left.add(entry["contact"])
-        name = entry["id"].rpartition(":")[2]
+    prefix = subjects.history_prefix(filter_id)
+    names = sorted(key.removeprefix(prefix) for key in case.world.server.values if key.startswith(prefix))
+    if names:
+        name = names[place % len(names)]
+        contact = int(name.split(".")[0])
+        case.world.hands.dismissing.add(contact)  # who was created or linked is let go
+        case.world.hands.left.add(contact)
         case.world.command(Undo(request_id=case.world.request_id(), filter_id=filter_id, entry=name))
 
 

@@ -47,7 +47,8 @@ class GoogleAccount:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write that reached a vendor. status: of its answer, 0 where the connection was cut before any effect."""
+    """One write that reached a vendor. status: of its answer, 0 where the connection was cut before any effect. mask:
+    the fields that an update of people names."""
 
     at: float
     vendor: str
@@ -56,6 +57,7 @@ class Write:
     path: str
     body: Any
     status: int
+    mask: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.vendor} {self.method} {self.path} {self.status} by {self.service}: {str(self.body)[:200]}"
@@ -137,7 +139,10 @@ class Vendors:
     def _noted(self, vendor: str, service: str, request: Request, response: Response) -> Response:
         if _writes(vendor, request):
             body = orjson.loads(request.body) if request.body else None
-            write = Write(self.loop.wall(), vendor, service, request.method, request.path, body, response.status)
+            mask = request.query.get("updatePersonFields") or [(body or {}).get("updateMask") or ""]
+            names = frozenset(name for name in ",".join(mask).split(",") if name)
+            at = self.loop.wall()
+            write = Write(at, vendor, service, request.method, request.path, body, response.status, names)
             self.writes.append(write)
             self.trace(str(write))
         return response

@@ -23,13 +23,15 @@ from contactsync.errors import (
     Unavailable,
     VendorError,
 )
-from contactsync.google.reading import Json
+from contactsync.google.reading import PERSON_FIELDS, Json
 
 MINUTE_PAUSE_S: Final = 61.0
 """A per-minute quota of Google is a window of a minute; one second for the clocks."""
 DAY_PAUSE_S: Final = 3600.0
 OK: Final = 0
 NOT_FOUND: Final = 5
+_TRANSIENT: Final = frozenset({1, 2, 4, 10, 13, 14})
+"""google.rpc.Code: CANCELLED, UNKNOWN, DEADLINE_EXCEEDED, ABORTED, INTERNAL, UNAVAILABLE."""
 
 _METRICS: Final = {
     "critical_read": "critical_read",
@@ -41,6 +43,7 @@ _METRICS: Final = {
 _RATE_REASONS: Final = frozenset({"RATE_LIMIT_EXCEEDED", "rateLimitExceeded", "userRateLimitExceeded"})
 _SCOPE_REASONS: Final = frozenset({"ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"})
 _STALE: Final = re.compile(r"etag\W.{0,40}\bis different", re.IGNORECASE)
+_BLAMED: Final = re.compile(r"(?:person|contacts\[[^\]]*\])\.(?:contact_?[pP]erson\.)?([A-Za-z_]+)")
 _QUOTED: Final = re.compile(r"(\"[^\"]*\"|'[^']*'|\S*@\S*|\+?\d[\d\s()-]{6,}\d)")
 
 
@@ -81,7 +84,8 @@ def failure(
         return _exhausted(error, metrics, first_page, retry_after_s)
     items, stale = batch_errors(error)
     if items and status < 500:
-        return Failure(Rejected("Google refused contacts of the batch", items, stale=frozenset(stale)))
+        fields = dict(blamed_fields(error))
+        return Failure(Rejected("Google refused contacts of the batch", items, stale=frozenset(stale), fields=fields))
     match status:
         case 400 | 412 if status == 412 or _STALE.search(message):
             return Failure(Stale("the contact has changed in Google since it was read"))
@@ -100,7 +104,9 @@ def failure(
         case 409:
             return Failure(Exists("the name is taken in Google"))
         case 400 | 405 | 411 | 413 | 414 | 415 | 422:
-            return Failure(Rejected(f"Google refuses the request ({status}): {said}"))
+            field = blamed_field(error)
+            reason = f"Google refuses the request ({status}): {said}"
+            return Failure(Rejected(reason, fields={"": field} if field else None))
         case _ if write:
             return Failure(OutcomeUnknown(f"Google answered {status} to a write"))
         case _:
@@ -173,6 +179,32 @@ def batch_errors(error: Mapping[str, Any]) -> tuple[dict[str, str], set[str]]:
     return items, stale
 
 
+def blamed_fields(error: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Of a refused batch: item to the person's field that its error names, where it names one."""
+    for detail in _details(error, "ContactsErrorDetails"):
+        errors = detail.get("contactErrors")
+        for key, status in errors.items() if isinstance(errors, dict) else ():
+            if isinstance(status, dict) and (field := blamed_field(status)):
+                yield str(key), field
+
+
+def blamed_field(status: Mapping[str, Any]) -> str:
+    """The person's field (`birthdays`) that an error is about, from its violations or its message; else empty."""
+    texts = [
+        str(violation.get("field", ""))
+        for detail in _details(status, "BadRequest")
+        for violation in detail.get("fieldViolations") or ()
+        if isinstance(violation, dict)
+    ]
+    for text in [*texts, str(status.get("message", ""))]:
+        for found in _BLAMED.finditer(text):
+            head, *rest = found[1].split("_")
+            field = head + "".join(part.capitalize() for part in rest)
+            if field in PERSON_FIELDS:
+                return field
+    return ""
+
+
 def is_stale(status: Mapping[str, Any]) -> bool:
     return bool(_STALE.search(str(status.get("message", ""))))
 
@@ -184,6 +216,14 @@ def item_failure(item: Mapping[str, Any]) -> str | None:
         return clean(str(status.get("message", ""))) or f"code {status['code']}"
     http = item.get("httpStatusCode") or 200
     return f"HTTP {http}" if isinstance(http, int) and http >= 400 else None
+
+
+def item_is_open(item: Mapping[str, Any]) -> bool:
+    """Whether an item's status says that its outcome is not known, or that it may do better another time."""
+    status: Json = item.get("status") or {}
+    code = status.get("code", OK)
+    http = item.get("httpStatusCode")
+    return code in _TRANSIENT or (code == OK and isinstance(http, int) and http >= 500)
 
 
 def item_is_missing(item: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import anyio
 import anyio.lowlevel
 
-from contactsync.errors import Gone
+from contactsync.errors import Gone, Rejected
 from contactsync.google import answers, labels
 from contactsync.google.calls import Observe, PeopleCalls, Quota, Tokens
 from contactsync.google.people_discovery import people_api
@@ -30,6 +30,7 @@ GET_MAX: Final = 150
 MEMBERS_MAX: Final = 1000
 YIELD_EVERY: Final = 100
 """Mapping so many people takes a few milliseconds: others get their turn in between."""
+_MY_CONTACTS: Final = "contactGroups/myContacts"
 SOURCE: Final = "READ_SOURCE_TYPE_CONTACT"
 FIELDS: Final = ",".join(PERSON_FIELDS)
 
@@ -217,6 +218,7 @@ class GooglePeople:
         )
         done: dict[str, GooglePerson] = {}
         items: dict[str, str] = {}
+        fields: dict[str, str] = {}
         stale: set[str] = set()
         result = answer.get("updateResult")
         for key, item in result.items() if isinstance(result, dict) else ():
@@ -224,6 +226,8 @@ class GooglePeople:
             self._sort_in(name, item, name, done, items)
             if name in items and answers.is_stale(item.get("status") or {}):
                 stale.add(name)
+            if name in items and (field := answers.blamed_field(item.get("status") or {})):
+                fields[name] = field
         missing = [update.resource for update in updates if update.resource not in done]
         if missing:
             raise PartlyDone(
@@ -232,6 +236,7 @@ class GooglePeople:
                 items,
                 frozenset(stale),
                 complete=all(name in items for name in missing),
+                fields=fields,
             )
         return {update.resource: done[update.resource] for update in updates}
 
@@ -245,6 +250,8 @@ class GooglePeople:
     ) -> None:
         try:
             reason = answers.item_failure(item)
+            if reason is not None and answers.item_is_open(item):
+                return
             if reason is not None:
                 items[key] = reason
             elif item.get("person"):
@@ -269,6 +276,7 @@ class GooglePeople:
     async def list_labels(self, *, cls: Class) -> list[Label]:
         found: dict[str, Label] = {}
         page: str | None = None
+        came, total = 0, 0
         while True:
             body = await self._read(
                 "list_labels",
@@ -278,15 +286,28 @@ class GooglePeople:
                 pageSize=PAGE_SIZE,
                 pageToken=page,
             )
-            for json in _entries(body, "contactGroups"):
+            entries, said = _entries(body, "contactGroups"), body.get("totalItems")
+            came, total = came + len(entries), said if isinstance(said, int) else total
+            for json in entries:
                 if (label := labels.to_label(json, self._config.planfix_account)) is not None:
                     found[label.resource] = label
             following = body.get("nextPageToken") or None
             if following is None:
+                if came < total or (not came and await self._has_groups(cls)):
+                    raise answers.malformed(write=False)
                 return list(found.values())
             if following == page:
                 raise answers.malformed(write=False)
             page = following
+
+    async def _has_groups(self, cls: Class) -> bool:
+        """Whether the account has groups at all. Every account has Google's own, so that a list of none is hardly
+        ever true; a label made again on the strength of it would stand beside ours."""
+        try:
+            await self._read("get_label", self._api.contactGroups.get, cls, resourceName=_MY_CONTACTS)
+        except (Gone, Rejected):
+            return False
+        return True
 
     async def get_label(self, resource: str, *, cls: Class) -> Label | None:
         try:

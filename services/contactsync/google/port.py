@@ -31,7 +31,8 @@ class PartlyDone(OutcomeUnknown):
 
     Update: `done` and `items` (the reasons) are by requested resource name; `stale`: those of `items` whose etag
     was old. Create: `done` is by the new resource name (match by stamp) and `items` by place in the answer, whose
-    order says nothing. When `complete`, every item was answered: what is not in `done` has not been written.
+    order says nothing. `fields`: the person's field that an item's error names, by the same keys as `items`. When
+    `complete`, every item was answered: what is not in `done` has not been written.
     Whoever does not know this class looks for stamps or reads again, which is right, only slower.
     """
 
@@ -43,8 +44,10 @@ class PartlyDone(OutcomeUnknown):
         stale: frozenset[str] = frozenset(),
         *,
         complete: bool,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(reason)
+        self.fields = dict(fields or {})
         self.done = dict(done)
         self.items = dict(items)
         self.stale = stale

@@ -244,8 +244,6 @@ class Reading:
                 continue
             seen.add(person.resource)
             owners = {name for name in {*labels, *requests} if belongs(person, labels.get(name))}
-            for filter_id in owners:
-                mine[filter_id].append(person.resource)
             known = self.account.index.people.get(person.resource)
             version = version_of(person)
             to_tell = owners & requests.keys()
@@ -256,6 +254,11 @@ class Reading:
                 entries.append((person, self._entry(person, version, before, to_tell)))
             for filter_id in to_tell:
                 told[filter_id].append(person)
+            # By its stamp alone it is there only for those who know how it is now: it may have lost their label.
+            aware = to_tell | (set(known.told) if known is not None else set())
+            for filter_id in owners:
+                if filter_id in aware or labels.get(filter_id) in person.labels:
+                    mine[filter_id].append(person.resource)
         await self._publish(self._observed(told, began, requests))
         for person, entry in entries:
             self._put(person, entry)

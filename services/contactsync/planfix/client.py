@@ -100,11 +100,10 @@ class PlanfixRest:
     async def list_contacts(
         self, query: Query, *, offset: int = 0, ids_only: bool = False, cls: Class
     ) -> ContactPage:
-        if query.numbers is not None and not query.numbers:
+        if (query.numbers is not None and not query.numbers) or (query.marker and self._stamp_field is None):
             return ContactPage(contacts=(), count=0)
-        body = list_body(
-            query, self._walls, offset=offset, page=PAGE, fields=self._id_fields if ids_only else self._fields
-        )
+        fields = self._id_fields if ids_only else self._fields
+        body = list_body(query, self._walls, offset=offset, page=PAGE, fields=fields, stamp_field=self._stamp_field)
         return self._page(await self._rows(body, cls), ids_only=ids_only)
 
     async def get_contact(self, number: int, *, cls: Class) -> PlanfixContact | None:
@@ -335,13 +334,13 @@ class PlanfixRest:
         return ContactPage(tuple(contacts), len(rows), markers, phones, skipped, modified)
 
     def _marker(self, row: Json) -> str:
-        marker = row.get("sourceObjectId")
-        if marker and isinstance(marker, str):
-            return marker
+        """Our own field comes first: `sourceObjectId` may be another integration's."""
         for item in row.get("customFieldData") or ():
-            if isinstance(item, Mapping) and _entity(item.get("field")) == self._stamp_field is not None:
-                return str(item.get("value") or "")
-        return ""
+            ours = isinstance(item, Mapping) and _entity(item.get("field")) == self._stamp_field is not None
+            if ours and item.get("value"):
+                return str(item["value"])
+        marker = row.get("sourceObjectId")
+        return marker if isinstance(marker, str) else ""
 
 
 def _objects(content: Json, key: str, asked: Asked) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ class Query:
     phone: str | None = None
     modified_since: float | None = None
     created_since: float | None = None
+    marker: str | None = None
     companies: bool = False
 
 

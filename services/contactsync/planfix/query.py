@@ -19,12 +19,17 @@ MODIFIED: Final = 38
 VISIBLE_TO: Final = 47
 EDITABLE_BY: Final = 48
 PHONE: Final = 4003
+CUSTOM_TEXT: Final = 4101
 EMAIL_EXACT: Final = 4026
 NUMBER: Final = 4231
 
 
-def list_body(query: Query, walls: WallClock, *, offset: int, page: int, fields: str) -> dict[str, Any]:
-    """Raises ValueError for more than a hundred numbers (one page could not answer them)."""
+def list_body(
+    query: Query, walls: WallClock, *, offset: int, page: int, fields: str, stamp_field: int | None = None
+) -> dict[str, Any]:
+    """`stamp_field`: the custom field that a query for a marker is about.
+
+    Raises ValueError for more than a hundred numbers (one page could not answer them)."""
     if query.numbers is not None and len(query.numbers) > NUMBERS_MAX:
         raise ValueError(f"at most {NUMBERS_MAX} numbers fit one request")
     body: dict[str, Any] = {"offset": offset, "pageSize": page, "fields": fields}
@@ -43,6 +48,8 @@ def list_body(query: Query, walls: WallClock, *, offset: int, page: int, fields:
         filters.append(_equal(EMAIL_EXACT, query.email))
     if query.phone is not None:
         filters.append(_equal(PHONE, _inner_digits(query.phone)))
+    if query.marker is not None:
+        filters.append({**_equal(CUSTOM_TEXT, query.marker), "field": stamp_field})
     if query.modified_since is not None:
         filters.append(_after(MODIFIED, walls.minute(query.modified_since)))
     if query.created_since is not None:

@@ -127,9 +127,10 @@ def _write_emails(
     if not taken:
         if wanted:
             update.refused["emails"] = "Planfix does not take an e-mail address of this form"
-            return
-        update.body["email"] = ""
-    elif not held or held[0].key != taken[0].key:
+        if not wanted or (held and held[0].key not in {one.key for one in wanted}):
+            update.body["email"] = ""
+        return
+    if not held or held[0].key != taken[0].key:
         update.body["email"] = taken[0].value
     others, held_others = [one.key for one in taken[1:]], [one.key for one in (held or ())[1:]]
     if len(taken) < len(wanted):

@@ -288,7 +288,8 @@ class PlanfixWatcher:
                 self._share(job, lambda other: other.owner == look.owner)
                 requests = [look, *(self._jobs[seq].look for seq in job.shares)]
                 names = tuple(one.request_id for one in requests)
-                listing = Listing(look.filter_id, owner, self._known, names)
+                probe = min((one.probe for one in requests if one.probe is not None), default=None)
+                listing = Listing(look.filter_id, owner, self._known, names, probe=probe)
                 if job.progress is not None:
                     listing.resume(job.progress)
                 return listing

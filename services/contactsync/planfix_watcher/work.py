@@ -20,6 +20,8 @@ from contactsync_contracts.messages import Model, PlanfixContact, PlanfixListed,
 NUMBERS_MAX = 100
 """Contacts in one answer, and numbers in one condition."""
 
+FEW_COMPANIES = 1_000
+"""A filter has rarely more: where it has, it is said to hold more than it may."""
 LISTED_MAX = 10_000
 NUMBER_MAX = 2**53
 PAGES_MAX = 5_000
@@ -67,6 +69,9 @@ class Listing:
     requests: the looks that it answers, all of them at its end, the first one with each page; none for a background
     listing, which tells only contacts that differ from what was told last. Pages are read until an empty one: a
     short page is not the end.
+
+    probe: after the first page that is not obviously all, and before anything is told, it is found out whether more
+    than so many contacts may come: then every page says so (`hint`).
     """
 
     filter_id: str
@@ -81,11 +86,19 @@ class Listing:
     asks_why: bool = False
     without_owner: int | None = None
     """How many rows came without "visible to", when none came with it: tells in the log why a list is empty."""
+    probe: int | None = None
+    probes: list[tuple[bool, int]] = field(default_factory=list)
+    """Requests under way for `probe`: companies or not, offset."""
+    held: tuple[ContactPage, float] | None = None
+    hint: int | None = None
     done: bool = False
 
     def ask(self) -> Ask:
         if self.asks_why:
             return Ask(Query(filter_id=self.filter_id))
+        if self.probes:
+            companies, offset = self.probes[0]
+            return Ask(Query(filter_id=self.filter_id, visible_to=self.owner, companies=companies), offset)
         return Ask(Query(filter_id=self.filter_id, visible_to=self.owner, companies=self.companies), self.offset)
 
     def take(self, page: ContactPage, began_at: float) -> list[Model]:
@@ -94,8 +107,31 @@ class Listing:
             return self._end()
         if not self.began_at:
             self.began_at = began_at
+        if self.held is not None:
+            return self._probed(page)
         if page.count == 0:
             return self._end_of_pass()
+        if self.probe is not None and page.count >= NUMBERS_MAX // 2:
+            self.held = page, began_at
+            already = len(self.members)
+            self.probes = [(True, max(0, self.probe - already) if self.companies else 0)]
+            return []
+        return self._page(page, began_at)
+
+    def _probed(self, page: ContactPage) -> list[Model]:
+        """What came at the offset of a probe; after the last one goes on with the page that was held."""
+        asked, most = self.probes.pop(0), self.probe or 0
+        if asked == (True, 0) and not self.companies:
+            self.probes = probes_of(most, companies=page.count > 0)
+        elif page.count:
+            self.hint = most + 1
+            self.probes.clear()
+        if self.probes or self.held is None:
+            return []
+        (held, began_at), self.held, self.probe = self.held, None, None
+        return self._page(held, began_at)
+
+    def _page(self, page: ContactPage, began_at: float) -> list[Model]:
         self.pages += 1
         if self.pages > PAGES_MAX:
             raise Unavailable("a listing does not end", 60.0)
@@ -113,6 +149,7 @@ class Listing:
                     member=True,
                     contacts=tuple(new),
                     request_id=self.requests[0] if self.requests else "",
+                    total_hint=self.hint,
                 )
             ]
             if new
@@ -155,6 +192,7 @@ class Listing:
             "offset": self.offset,
             "pages": self.pages,
             "members": sorted(self.members),
+            "hint": self.hint,
         }
 
     def resume(self, progress: dict[str, Any]) -> None:
@@ -163,6 +201,16 @@ class Listing:
         self.offset = int(progress["offset"])
         self.pages = int(progress["pages"])
         self.members = {int(number) for number in progress["members"]}
+        self.hint = progress.get("hint")
+        if self.pages:
+            self.probe = None
+
+
+def probes_of(most: int, *, companies: bool) -> list[tuple[bool, int]]:
+    """Where a page is asked for to find out whether more than `most` contacts may come: if all are empty, no.
+    `companies`: there are some, so that places are needed for them, too."""
+    few = min(FEW_COMPANIES, most // 2) if companies else 0
+    return [(False, most - few), (True, few)] if few else [(False, most)]
 
 
 @dataclass(slots=True)

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import orjson
 
-from contactsync.runtime.bus import Bus
+from contactsync.runtime.bus import Bus, Refused
 from contactsync_contracts import subjects
 
 ANSWER_BYTES_MAX: Final = 700_000
 ENTRY_BYTES_MAX: Final = 400_000
 CLIPPED: Final = 10_000
+OTHERS: Final = ("arrival", "decided", "request")
 
 Place = tuple[float, int, int]
 """Where an entry stands in a history: when, contact, number."""
@@ -125,20 +126,24 @@ class Export:
             }
         )
 
-    async def arrivals(self, after: str) -> bytes:
-        """People under the label without a contact, by source id; `next`: the last one told."""
-        stored = {s.key: s.value async for s in self._bus.load(f"{self._key}.arrival.")}
+    async def others(self, kind: str, after: str) -> bytes:
+        """What is stored beside the links, by key: people under the label without a contact, what humans decided,
+        which requests were carried out; `next`: the last one told."""
+        if kind not in OTHERS:
+            raise Refused(f"nothing of the kind {kind!r} is stored")
+        stored = {s.key: s.value async for s in self._bus.load(f"{self._key}.{kind}.")}
         found: list[Any] = []
         size, last = 0, after
         for key in sorted(stored):
             if key <= after:
                 continue
             if size and size + len(stored[key]) > ANSWER_BYTES_MAX:
-                return orjson.dumps({"arrivals": found, "next": last})
+                return orjson.dumps({"others": found, "next": last})
             size += len(stored[key]) + 100
-            found.append(orjson.loads(stored[key]))
+            name = key.removeprefix(f"{self._key}.{kind}.")
+            found.append({"key": name, **orjson.loads(stored[key])})
             last = key
-        return orjson.dumps({"arrivals": found, "next": None})
+        return orjson.dumps({"others": found, "next": None})
 
     async def links(self, contacts: list[int]) -> bytes:
         """Those of the first contacts, in their order; `next`: how many contacts are answered."""

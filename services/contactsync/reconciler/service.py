@@ -158,14 +158,14 @@ class Reconciler:
 
     async def _export(self, _subject: str, data: bytes) -> bytes:
         """{filter_id}: the record and the numbers of all contacts with a link or a history; with {links: contacts}
-        or {history: contacts, after}: as many of theirs as one answer holds; with {arrivals: after}: people without a
-        contact. `next`: what to go on with."""
+        or {history: contacts, after}: as many of theirs as one answer holds; with {others: kind, after}: what
+        is stored beside them. `next`: what to go on with."""
         asked = orjson.loads(data)
         record = await self._record(str(asked.get("filter_id", "")))
         export = past.Export(self._bus, record.filter_id)
         match asked:
-            case {"arrivals": after}:
-                return await export.arrivals(str(after))
+            case {"others": kind}:
+                return await export.others(str(kind), str(asked.get("after") or ""))
             case {"links": contacts}:
                 return await export.links([int(contact) for contact in contacts])
             case {"history": contacts}:

@@ -1,4 +1,5 @@
-"""What the writer keeps of one Google account: people, labels, creates under way, mutations that wait for more.
+"""What the writer keeps of one Google account: people, labels, creates under way, mutations that wait for more, and
+how full it is.
 
 Loaded once from STATE; after that memory and STATE change together, memory only after the fenced commit.
 `google_target.py` decides, this remembers.
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field
 
 from contactsync.runtime.bus import Bus, Fence, Put
 from contactsync.runtime.state import commit_all
-from contactsync.writer.identity import Ask, IdentityMap, Known, encode
+from contactsync.writer.capacity import Capacity, decode_capacity, encode_capacity
+from contactsync.writer.identity import Ask, IdentityMap, Known, decode, encode, full_since
 from contactsync.writer.intent import Intent, decode_intent, encode_intent
 from contactsync.writer.labels import LabelRecord, decode_label, encode_label
 from contactsync_contracts import subjects
@@ -33,12 +35,13 @@ def held_key(account: str, contact: int, filter_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """One commit. intent: the whole record; None leaves it. hold: asks that are answered later, kept so that their
-    messages can be acknowledged. drop: asks answered now."""
+    """One commit. intent, capacity: the whole record; None leaves it. hold: asks that are answered later, kept so
+    that their messages can be acknowledged. drop: asks answered now."""
 
     people: Mapping[int, Known] = field(default_factory=dict)
     labels: Mapping[str, LabelRecord] = field(default_factory=dict)
     intent: Intent | None = None
+    capacity: Capacity | None = None
     hold: Collection[Ask] = ()
     drop: Collection[AskKey] = ()
 
@@ -51,23 +54,31 @@ class Account:
         self.labels: dict[str, LabelRecord] = {}
         self.intent: Intent = {}
         self.held: dict[AskKey, Ask] = {}
+        self.capacity = Capacity()
+        self.claims: dict[int, float] = {}
+        """Contacts that found no place, and when they were told so."""
         self.loaded = False
 
     async def load(self) -> None:
         if self.loaded:
             return
-        people, labels, held = IdentityMap(), {}, {}
+        people, labels, held, claims = IdentityMap(), {}, {}, {}
         prefix = f"state.account.{self.name}."
         async for record in self._bus.load(f"{prefix}person."):
-            people.put_encoded(int(record.key.rpartition(".")[2]), record.value)
+            contact = int(record.key.rpartition(".")[2])
+            people.put_encoded(contact, record.value)
+            if b'"full"' in record.value and (since := full_since(decode(record.value))):
+                claims[contact] = since
         async for record in self._bus.load(f"{prefix}label."):
             labels[subjects.untoken(record.key.rpartition(".")[2])] = decode_label(record.value)
         async for record in self._bus.load(held_prefix(self.name)):
             for ask in asks_of(Mutate.model_validate_json(record.value)):
                 held[ask.mutation.contact, ask.filter_id] = ask
         intent = await self._bus.get(subjects.intent_key(self.name))
-        self.people, self.labels, self.held = people, labels, held
+        capacity = await self._bus.get(subjects.capacity_key(self.name))
+        self.people, self.labels, self.held, self.claims = people, labels, held, claims
         self.intent = decode_intent(intent.value) if intent else {}
+        self.capacity = decode_capacity(capacity.value) if capacity else Capacity()
         self.loaded = True
 
     async def commit(self, fence: Fence, changes: Changes) -> None:
@@ -75,13 +86,20 @@ class Account:
         last: list[Put] = []
         if changes.intent is not None and changes.intent != self.intent:
             last.append(Put(subjects.intent_key(self.name), encode_intent(changes.intent)))
+        if changes.capacity is not None and changes.capacity != self.capacity:
+            last.append(Put(subjects.capacity_key(self.name), encode_capacity(changes.capacity)))
         self.loaded = False
         await commit_all(self._bus, fence, self._puts(changes), last)
         for contact, known in changes.people.items():
             self.people.put(contact, known)
+            self.claims.pop(contact, None)
+            if since := full_since(known):
+                self.claims[contact] = since
         self.labels.update(changes.labels)
         if changes.intent is not None:
             self.intent = changes.intent
+        if changes.capacity is not None:
+            self.capacity = changes.capacity
         for ask in changes.hold:
             self.held[ask.mutation.contact, ask.filter_id] = ask
         for key in changes.drop:

@@ -2,6 +2,8 @@
 
 Which one it is decides `labels.choose`. Google refuses a second label of one name, so a create whose answer was lost
 is found by name and stamp when it is sent again; a marker in the label's record says that one may be under way.
+A list of labels that lacks one says little (2-semantics I5): ours is looked up by id, and a name that Google says is
+taken is waited for until it shows, as long as lists may lag.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class Labels:
     ) -> LabelRecord:
         refused: frozenset[str] = frozenset()
         for _ in range(_TRIES_MAX):
-            labels = await self._listed(record, cls)
+            labels = await self._shown(record.resource, cls)
             match choose(labels, filter_id, wish.name, record.resource, refused):
                 case Reuse(label):
                     given = record.given if record.given and record.resource in ("", label.resource) else ""
@@ -87,17 +89,14 @@ class Labels:
                     reason = "the label is not in Google any more"
                     return replace(record, outcome=Outcome.GONE, reason=reason)
                 case Create(name):
-                    earlier = record.sent_at
-                    # A create that was sent before and is not in the list yet is why its name is taken.
-                    if not earlier or fold(record.given) != fold(name):
+                    if not record.sent_at or fold(record.given) != fold(name):
                         record = replace(record, resource="", given=name, sent_at=self._clock())
                         await self._account.commit(fence, Changes(labels={filter_id: record}))
                     try:
                         label = await self._people.create_label(name, filter_id, cls=cls)
                     except Exists as error:
-                        # A list that shows no label at all may be a lie, too.
-                        hidden = bool(earlier) or not labels
-                        if hidden and self._clock() < record.sent_at + self._lag_s:
+                        # Somebody made it lately, perhaps we did: it will show.
+                        if self._clock() < record.sent_at + self._lag_s:
                             raise Transient(error.reason, 5.0) from error
                         refused |= {fold(name)}
                         record = replace(record, sent_at=0.0)
@@ -106,12 +105,12 @@ class Labels:
                     return made(record, label, label.name, reused=False)
         raise Transient("no name could be found for the label", 60.0)
 
-    async def _listed(self, record: LabelRecord, cls: Class) -> list[Label]:
-        """The account's labels. Lists lag, and some came back empty: the one that we had is asked for by name."""
+    async def _shown(self, own: str, cls: Class) -> list[Label]:
+        """All labels, with our own one (resource name) even if the list lacks it."""
         labels = await self._people.list_labels(cls=cls)
-        if record.resource and all(one.resource != record.resource for one in labels):
-            ours = await self._people.get_label(record.resource, cls=cls)
-            labels += [ours] if ours is not None else []
+        if own and all(label.resource != own for label in labels):
+            label = await self._people.get_label(own, cls=cls)
+            return labels if label is None else [*labels, label]
         return labels
 
     async def _rename(self, record: LabelRecord, wish: LabelMutation, cls: Class) -> LabelRecord:

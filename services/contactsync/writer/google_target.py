@@ -8,6 +8,7 @@ requests are `google_updates.py` and `google_creates.py`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -27,7 +28,7 @@ from contactsync.google.port import PeopleApi
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
-from contactsync.writer import google_creates, google_updates, witness
+from contactsync.writer import capacity, google_creates, google_updates, witness
 from contactsync.writer.account import Account, AskKey, Changes, asks_of
 from contactsync.writer.batching import BatchRules, waits_until
 from contactsync.writer.forgetting import Forgetting, Release, keep_grant
@@ -64,6 +65,8 @@ PAUSE_MAX_S: Final = 120.0
 DOUBT_S: Final = 900.0
 DELETE_MAX: Final = 500
 DELETE_SINGLES_BELOW: Final = 11
+DELETES_MAX: Final = 6
+"""A person that Google does not delete so often stays."""
 
 
 @runtime_checkable
@@ -75,11 +78,13 @@ class DeletesMany(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GoogleRules:
-    """lag_s: GOOGLE_LIST_LAG_SECONDS. turn_max: people written in one turn before new messages are looked at."""
+    """lag_s: GOOGLE_LIST_LAG_SECONDS. turn_max: people written in one turn before new messages are looked at.
+    people_max: how many people we let an account hold."""
 
     batches: BatchRules = field(default_factory=BatchRules)
     lag_s: float = 300.0
     turn_max: int = 400
+    people_max: int = capacity.PEOPLE_MAX
 
 
 class Patience(Enum):
@@ -124,6 +129,7 @@ class GoogleTarget:
         self._seen: dict[AskKey, float] = {}
         self._more: dict[str, bool] = {}
         self._told: set[str] = set()
+        self._undeleted: Counter[int] = Counter()
         self._doubt_before = clock() - DOUBT_S
 
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
@@ -149,6 +155,7 @@ class GoogleTarget:
 
     async def _turn(self, letters: Sequence[Letter], fence: Fence) -> None:
         letters = await self._forgetting.settle(letters, self._inbox.answered, fence)
+        await self._count_people(letters, fence)
         await self._settle_labels(letters, fence)
         self._collect(letters, fence)
         await self._answer_settled(fence)
@@ -157,7 +164,7 @@ class GoogleTarget:
             await self._account.commit(fence, Changes(intent=doubted))
         if self._account.intent:
             await self._creates.look(fence, Class.CHANGE)
-        works = self._works()
+        works = await self._with_places(self._works(), fence)
         blocked = unresolved(self._account.intent)
         left = [work for work in works if work.contact in blocked]
         humans = [w for w in works if w.cls is Class.HUMAN and w.contact not in blocked]
@@ -167,6 +174,30 @@ class GoogleTarget:
         left += await self._write(turn, fence, Patience.MORE_IS_HERE if rest else Patience.MORE_MAY_COME)
         self._told.clear()
         await self._leave(left, rest, fence)
+
+    async def _count_people(self, letters: Sequence[Letter], fence: Fence) -> None:
+        """The newest listing that the filters have seen tells how many people there are."""
+        newest = max((letter.mutate for letter in letters), key=lambda mutate: mutate.people_at, default=None)
+        if newest is None or newest.people_at <= self._account.capacity.at:
+            return
+        rules = self._rules
+        now_known = capacity.listed(
+            self._account.capacity, newest.people_total, newest.people_at, rules.lag_s, rules.people_max
+        )
+        await self._account.commit(fence, Changes(capacity=now_known))
+
+    async def _with_places(self, works: Sequence[Work], fence: Fence) -> list[Work]:
+        """Those that need no new place in the account or get one; the others are told so, without a request."""
+        sent = unresolved(self._account.intent)
+        asking = [w for w in works if not w.resource and w.united.wanted and w.contact not in sent]
+        places = capacity.free_places(self._account.capacity, len(sent), self._rules.people_max, self._clock())
+        placed = capacity.admitted(
+            [work.contact for work in asking], self._account.claims, places, self._account.capacity.round_at
+        )
+        waiting = {work.contact for work in asking} - placed
+        without = Verdict(Outcome.FULL, reason=capacity.NO_PLACE)
+        await self._finish([(work, without) for work in works if work.contact in waiting], fence)
+        return [work for work in works if work.contact not in waiting]
 
     async def _settle_labels(self, letters: Sequence[Letter], fence: Fence) -> None:
         for letter in letters:
@@ -270,6 +301,7 @@ class GoogleTarget:
         left: list[Work] = []
         partial = self._rules.batches.partial_allowed(await self._day_left())
         vanished = await self._existing([w for w in works if w.resource], cls, partial, fence)
+        vanished = await self._with_places(vanished, fence)
         fresh = [work for work in works if not work.resource and work.united.wanted]
         new = [*vanished, *fresh]
         # A label that comes off somebody who is not there: nothing to do.
@@ -295,10 +327,18 @@ class GoogleTarget:
         by_contact = {work.contact: work for work in works}
 
         async def settle_created(results: google_creates.Results, intent: Intent) -> None:
-            verdicts = [(by_contact[new.contact], made(by_contact[new.contact], result)) for new, result in results]
-            await self._finish(verdicts, fence, intent)
+            verdicts = [
+                (by_contact[new.contact], made(by_contact[new.contact], result, new.without))
+                for new, result in results
+            ]
+            created = sum(verdict.outcome is Outcome.DONE for _, verdict in verdicts)
+            after = capacity.grown(self._account.capacity, created, self._clock())
+            if any(verdict.outcome is Outcome.FULL for _, verdict in verdicts):
+                after = capacity.refused(after, self._clock())
+            await self._finish(verdicts, fence, intent, after)
 
-        new = [self._writes.new(work) for work in works]
+        # The lowest numbers first: should Google's places run out, they are theirs.
+        new = [self._writes.new(work) for work in sorted(works, key=lambda work: work.contact)]
         await self._creates.send(new, cls=cls, partial=partial, fence=fence, settle=settle_created)
 
     async def _existing(self, works: Sequence[Work], cls: Class, partial: bool, fence: Fence) -> list[Work]:
@@ -405,16 +445,25 @@ class GoogleTarget:
                 await self._people.delete_person(person.resource, cls=cls)
             except Rejected as error:
                 await self._finish([(work, Verdict(Outcome.REFUSED, reason=error.reason))], fence)
-            except OutcomeUnknown:
-                continue
+            except OutcomeUnknown as error:
+                self._undeleted[work.contact] += 1
+                if self._undeleted[work.contact] < DELETES_MAX:
+                    continue
+                reason = f"Google keeps failing on this contact: {error.reason}"
+                await self._finish([(work, Verdict(Outcome.REFUSED, reason=reason))], fence)
             else:
                 verdict = Verdict(Outcome.DONE, known=forgotten(work.known), removed=True)
                 await self._finish([(work, verdict)], fence)
+            self._undeleted.pop(work.contact, None)
 
     # ---- settling
 
     async def _finish(
-        self, verdicts: Sequence[tuple[Work, Verdict]], fence: Fence, intent: Intent | None = None
+        self,
+        verdicts: Sequence[tuple[Work, Verdict]],
+        fence: Fence,
+        intent: Intent | None = None,
+        after: capacity.Capacity | None = None,
     ) -> None:
         """Commit what came of these works, then say it."""
         if not verdicts:
@@ -423,7 +472,7 @@ class GoogleTarget:
         people: dict[int, Known] = {}
         said: list[tuple[Ask, SettledItem]] = []
         for work, verdict in verdicts:
-            known, items = conclude(work, verdict)
+            known, items = conclude(work, verdict, answered_at)
             people[work.contact] = known
             said += items
             if self._metrics is not None:
@@ -441,7 +490,7 @@ class GoogleTarget:
         if intent is None:
             contacts = [c for c, sent in self._account.intent.items() if sent.absent and c in people]
             intent = without(self._account.intent, contacts) if contacts else None
-        changes = Changes(people=people, intent=intent, drop=[key_of(ask) for ask, _ in said])
+        changes = Changes(people=people, intent=intent, capacity=after, drop=[key_of(ask) for ask, _ in said])
         await self._say(said, answered_at, changes, fence)
 
     async def _say(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from contactsync.errors import AccountFull, Gone, OutcomeUnknown, Rejected, Stale
@@ -17,6 +17,8 @@ from contactsync.google.mapping import PersonWrite
 from contactsync.google.port import PartlyDone, PeopleApi, PersonUpdate
 from contactsync.writer.batching import BatchRules, chunks, grouped, halves
 from contactsync.writer.identity import LABEL_MASK
+from contactsync.writer.refused_fields import held_back, update_without
+from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, GooglePerson
 
 SINGLE_AFTER: Final = 3
@@ -27,7 +29,7 @@ REBASES_MAX: Final = 3
 @dataclass(frozen=True, slots=True)
 class Update:
     """One person to write. base_etag: the version under `write`. labels: those that go on. again: the same wish laid
-    over another version of the person. rebased: how often that was done."""
+    over another version of the person. fields: ours that it is about. rebased: how often it was laid anew."""
 
     contact: int
     resource: str
@@ -35,6 +37,7 @@ class Update:
     write: PersonWrite
     labels: tuple[str, ...]
     again: Callable[[GooglePerson], PersonWrite]
+    fields: Contact = field(default_factory=dict)
     rebased: int = 0
 
 
@@ -113,10 +116,10 @@ class Updates:
         try:
             answers = await self._people.update_people(chunk[0].write.mask, updates, cls=cls)
         except PartlyDone as error:
-            named = await self._named(chunk, error.items, error.stale, cls)
+            named = await self._named(chunk, error.items, error.stale, error.fields, cls)
             done: Results = [(one, Done(error.done[one.resource])) for one in chunk if one.resource in error.done]
             left = [one for one in chunk if one.resource not in error.done and one.resource not in error.items]
-            results, rest = await self._compare(left, cls) if left else ([], [])
+            results, rest = await self._uncertain(left, error.reason, cls) if left else ([], [])
             return [*done, *named[0], *results], [*named[1], *rest]
         except Rejected as error:
             return await self._rejected(chunk, error, cls)
@@ -130,7 +133,7 @@ class Updates:
             return await self._uncertain(chunk, error.reason, cls)
         settled: Results = [(one, Done(answers[one.resource])) for one in chunk if one.resource in answers]
         silent = [one for one in chunk if one.resource not in answers]
-        results, rest = await self._compare(silent, cls) if silent else ([], [])
+        results, rest = await self._uncertain(silent, "its answer lacks the contact", cls) if silent else ([], [])
         return [*settled, *results], rest
 
     async def _rejected(
@@ -139,26 +142,47 @@ class Updates:
         names = {one.resource for one in chunk}
         if names & (error.items.keys() | error.stale):
             items = {name: error.items.get(name, error.reason) for name in names & (error.items.keys() | error.stale)}
-            results, rest = await self._named(chunk, items, error.stale, cls)
+            results, rest = await self._named(chunk, items, error.stale, error.fields, cls)
             others = [one for one in chunk if one.resource not in items]
             return results, [*rest, others] if others else rest
         if (lost := await self._without_label(chunk)) is not None:
             return lost
         if len(chunk) == 1:
-            return [(chunk[0], Refused(error.reason))], []
+            (one,) = chunk
+            return await self._without_field(one, error.fields.get("", ""), error.reason, cls)
         return [], [half for half in reversed(halves(chunk)) if half]
 
     async def _named(
-        self, chunk: Sequence[Update], items: Mapping[str, str], stale: frozenset[str], cls: Class
+        self,
+        chunk: Sequence[Update],
+        items: Mapping[str, str],
+        stale: frozenset[str],
+        fields: Mapping[str, str],
+        cls: Class,
     ) -> tuple[Results, list[Sequence[Update]]]:
-        refused: Results = [
-            (one, Refused(items[one.resource]))
-            for one in chunk
-            if one.resource in items and one.resource not in stale
-        ]
         old = [one for one in chunk if one.resource in stale]
         results, rest = await self._compare(old, cls, stale=True, named=True) if old else ([], [])
-        return [*refused, *results], rest
+        for one in chunk:
+            name = one.resource
+            if name in items and name not in stale:
+                more, again = await self._without_field(one, fields.get(name, ""), items[name], cls)
+                results, rest = [*results, *more], [*rest, *again]
+        return results, rest
+
+    async def _without_field(
+        self, one: Update, blamed: str, reason: str, cls: Class
+    ) -> tuple[Results, list[Sequence[Update]]]:
+        """The field that Google blames is held back, the others go; without a name for it the whole write is."""
+        write = update_without(one.write, blamed, held_back(blamed, one.fields, reason))
+        if write is None:
+            return [(one, Refused(reason))], []
+        less = replace(one, write=write)
+        if write.mask:
+            return [], [[less]]
+        person = (await self._people.get_people([one.resource], cls=cls)).get(one.resource)
+        if person is None:
+            return [(one, Vanished("the person is not in Google any more"))], []
+        return [(less, Done(person) if person.etag == one.base_etag else Changed(person))], []
 
     async def _compare(
         self, chunk: Sequence[Update], cls: Class, *, stale: bool = False, named: bool = False

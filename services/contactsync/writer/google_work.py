@@ -15,6 +15,7 @@ from contactsync.google.port import Json
 from contactsync.writer.account import AskKey
 from contactsync.writer.google_creates import Made, NotMade
 from contactsync.writer.identity import Ask, Known, United, Want, known_after, mark_of, settle
+from contactsync.writer.refused_fields import held_back
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, GooglePerson, Kept, Outcome, SettledItem
 
@@ -86,11 +87,13 @@ def forgotten(known: Known | None) -> Known:
     return Known(wants={f: replace(want, active=False) for f, want in wants.items()})
 
 
-def made(work: Work, result: Made | NotMade) -> Verdict:
+def made(work: Work, result: Made | NotMade, without: Mapping[str, str]) -> Verdict:
+    """`without`: Google's fields that it refused, with the reason."""
     match result:
         case Made(person):
             known = known_after(Known(wants=work.current.wants), person, ("names",), "", Kept.OURS)
-            return Verdict(Outcome.DONE, person, known)
+            refused = {n: r for left, why in without.items() for n, r in held_back(left, work.fields, why).items()}
+            return Verdict(Outcome.DONE, person, known, refused=refused)
         case NotMade(reason, full):
             return Verdict(Outcome.FULL if full else Outcome.REFUSED, reason=reason)
         case _:
@@ -105,7 +108,7 @@ def unwritten(work: Work, person: GooglePerson | None, write: PersonWrite, kept:
     return Verdict(Outcome.DONE, person, known, refused=write.unwritable)
 
 
-def conclude(work: Work, verdict: Verdict) -> tuple[Known, list[tuple[Ask, SettledItem]]]:
+def conclude(work: Work, verdict: Verdict, now: float = 0.0) -> tuple[Known, list[tuple[Ask, SettledItem]]]:
     """The record after a verdict, and the answer to each ask. A filter that does not merge the fields is told so."""
     before = verdict.known or work.known or Known()
     outcomes: dict[str, Want] = {}
@@ -113,6 +116,9 @@ def conclude(work: Work, verdict: Verdict) -> tuple[Known, list[tuple[Ask, Settl
     for ask in work.united.asks:
         remove = ask.mutation.op == "remove"
         outcome = verdict.outcome
+        nobody = remove and not work.resource  # there is no label to take off, whatever came of the others' wish
+        if nobody:
+            outcome = Outcome.DONE
         earlier = before.wants.get(ask.filter_id)
         if outcome is Outcome.DONE:
             active = not remove
@@ -120,15 +126,16 @@ def conclude(work: Work, verdict: Verdict) -> tuple[Known, list[tuple[Ask, Settl
                 outcome = Outcome.LABELLED
         else:
             active = earlier is not None and earlier.active
-        removed = remove and verdict.removed
+        removed = nobody or (remove and verdict.removed)
         outcomes[ask.filter_id] = Want(
             ask.since,
             ask.two_way,
             ask.mutation.revision,
             outcome,
-            verdict.reason,
+            "" if nobody else verdict.reason,
             removed,
             active,
+            now if outcome is Outcome.FULL else 0.0,
             mark_of(ask.mutation),
         )
         writes = work.united.writes is ask
@@ -139,7 +146,7 @@ def conclude(work: Work, verdict: Verdict) -> tuple[Known, list[tuple[Ask, Settl
             kept=before.kept,
             removed=removed,
             refused=dict(verdict.refused) if writes else {},
-            reason=verdict.reason,
+            reason="" if nobody else verdict.reason,
         )
         items.append((ask, item))
     return settle(before, work.united.asks, outcomes), items

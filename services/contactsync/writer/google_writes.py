@@ -168,4 +168,5 @@ class Writes:
             write=write,
             labels=self.labels_on(work),
             again=lambda person: self.lay(work, version(person), kept),
+            fields=work.fields,
         )

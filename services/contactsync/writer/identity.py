@@ -37,7 +37,8 @@ LABEL_MASK: Final = frozenset({"memberships", "clientData"})
 @dataclass(frozen=True, slots=True)
 class Want:
     """One filter's share in a person: its rank (`since`, `two_way`), whether it wants the person now (`active`),
-    and what came of its mutations up to revision `rev`. `mark` tells copies of that one from others."""
+    and what came of its mutations up to revision `rev`. `at`: when it was told that there is no place (FULL). `mark`
+    tells copies of that one from others."""
 
     since: float
     two_way: bool
@@ -46,6 +47,7 @@ class Want:
     reason: str = ""
     removed: bool = False
     active: bool = True
+    at: float = 0.0
     mark: str = ""
 
 
@@ -207,6 +209,7 @@ def encode(known: Known) -> bytes:
                     "reason": w.reason,
                     "removed": w.removed,
                     "active": w.active,
+                    **({"at": w.at} if w.at else {}),
                     "mark": w.mark,
                 }
                 for f, w in known.wants.items()
@@ -227,6 +230,13 @@ def decode(data: bytes) -> Known:
         kept=Kept(record["kept"]) if record["kept"] else None,
         wants={f: Want(**{**w, "outcome": Outcome(w["outcome"])}) for f, w in record["wanted"].items()},
     )
+
+
+def full_since(known: Known) -> float:
+    """When the contact was last told that the account has no place for its person; 0 if it does not wait for one."""
+    if known.resource:
+        return 0.0
+    return max((want.at for want in known.wants.values() if want.outcome is Outcome.FULL), default=0.0)
 
 
 _TYPICAL: Final = (

@@ -18,6 +18,9 @@ from contactsync_contracts.messages import GooglePerson
 CHECKS_S: Final = (1.0, 5.0, 15.0, 30.0)
 """Seconds after sending at which the lists are looked through; then every 60 s up to the lag."""
 
+AGAIN_S: Final = 5.0
+AGAIN_MAX_S: Final = 600.0
+
 SINGLE_AFTER: Final = 2
 REFUSE_AFTER: Final = 5
 
@@ -61,21 +64,31 @@ def unresolved(intent: Mapping[int, Sent]) -> set[int]:
     return {contact for contact, sent in intent.items() if not sent.absent}
 
 
-def next_look(intent: Mapping[int, Sent], last_began: float, lag_s: float) -> float | None:
+def next_look(intent: Mapping[int, Sent], last_began: float, lag_s: float, again_s: float = AGAIN_S) -> float | None:
     """When (Unix seconds) the account is to be listed next; None when nothing is open. `last_began`: the latest
-    listing's start, 0 for none."""
-    times = [_next(sent.sent_at, last_began, lag_s) for sent in intent.values() if not sent.absent]
+    listing's start, 0 for none; `again_s`: how long after it the next one is due when none is planned."""
+    times = [_next(sent.sent_at, last_began, lag_s, again_s) for sent in intent.values() if not sent.absent]
     return min(times) if times else None
 
 
-def _next(sent_at: float, last_began: float, lag_s: float) -> float:
+def matured(intent: Mapping[int, Sent], began: float, lag_s: float) -> bool:
+    """Whether a listing that began at `began` could prove that a create was not done."""
+    return any(not sent.absent and began >= sent.sent_at + lag_s for sent in intent.values())
+
+
+def again_s(doubts: int) -> float:
+    """The pause before the next listing, after so many in a row that proved nothing."""
+    return min(AGAIN_MAX_S, AGAIN_S * 2.0 ** min(doubts, 16))
+
+
+def _next(sent_at: float, last_began: float, lag_s: float, again_s: float) -> float:
     planned = [sent_at + after for after in CHECKS_S if after < lag_s]
     at = sent_at + 60.0
     while at < sent_at + lag_s:
         planned.append(at)
         at += 60.0
     planned.append(sent_at + lag_s)
-    return next((at for at in planned if at > last_began), last_began + 5.0)
+    return next((at for at in planned if at > last_began), last_began + again_s)
 
 
 def looked(

@@ -8,10 +8,10 @@ silently ignored fields all look like success. `planfix_target.py` asks and writ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from contactsync_contracts.contact import Contact, Element
+from contactsync_contracts.contact import ELEMENT_FIELDS, NAME_FIELDS, Contact, Element
 from contactsync_contracts.messages import Class, Outcome, PlanfixContact, PlanfixMutation
 
 GROUP_MAX: Final = 100
@@ -67,15 +67,36 @@ def kept(wanted: Contact, before: Contact, after: Contact) -> dict[str, str]:
 
 def extra_emails_stuck(wanted: Contact, before: Contact, after: Contact) -> bool | None:
     """Whether additional e-mail addresses that were sent are there now; None when none were new."""
-    sent = set(_keys(wanted.get("emails"))[1:]) - set(_keys(before.get("emails")))
-    return sent <= set(_keys(after.get("emails"))) if sent else None
+    sent = set(keys_of(wanted.get("emails"))[1:]) - set(keys_of(before.get("emails")))
+    return sent <= set(keys_of(after.get("emails"))) if sent else None
+
+
+def fewer_emails(wanted: Value | None, held: Value | None) -> tuple[Element, ...] | None:
+    """The addresses without the one that Planfix has just refused: the primary one that it was to get, or, where
+    it keeps its own, all additional ones. Empty where the address that it has is wanted no more; None: nothing to
+    try."""
+    if not isinstance(wanted, tuple) or not wanted:
+        return None
+    present = keys_of(held)[:1]
+    kept_one = tuple(one for one in wanted if one.key in present)
+    if kept_one:
+        return kept_one if len(wanted) > 1 else None
+    return wanted[1:] if len(wanted) > 1 or present else None
+
+
+def alike_new(sent: Contact, found: Contact) -> bool:
+    """Whether a contact that is new in Planfix is the one that was sent: all names, and an e-mail address or a phone
+    number. A name alone never matches."""
+    if any(sent.get(name, "") != found.get(name, "") for name in NAME_FIELDS):
+        return False
+    return any(set(keys_of(sent.get(name))) & set(keys_of(found.get(name))) for name in ELEMENT_FIELDS)
 
 
 def _missing(wanted: Value, after: Value) -> bool:
-    return bool(set(_keys(wanted)) - set(_keys(after)))
+    return bool(set(keys_of(wanted)) - set(keys_of(after)))
 
 
-def _keys(value: Value | None) -> list[str]:
+def keys_of(value: Value | None) -> list[str]:
     return [element.key for element in value] if isinstance(value, tuple) else []
 
 
@@ -103,4 +124,6 @@ class Verdict:
     refused: Mapping[str, str] | None = None
     reason: str = ""
     wrote: bool = False
+    otherwise: Contact = field(default_factory=dict)
+    """Where a settled mutation is answered again: what Planfix had answered otherwise than it was sent."""
     latest: int = 0

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import orjson
+from pydantic import TypeAdapter
 
-from contactsync.errors import AccessDenied, Gone, OutcomeUnknown, PlanNeeded, Rejected, Unavailable, VendorError
+from contactsync.errors import AccessDenied, Gone, PlanNeeded, Unavailable, VendorError
 from contactsync.planfix.port import PlanfixApi, Query, Written
 from contactsync.runtime.bus import Bus, Fence, Put, Transient
 from contactsync.runtime.metrics import Metrics
@@ -34,7 +35,8 @@ from contactsync.writer.planfix_batch import (
     kept,
     proof,
 )
-from contactsync.writer.planfix_creates import PlanfixCreates
+from contactsync.writer.planfix_creates import LearnsExtraEmails, PlanfixCreates
+from contactsync.writer.planfix_fields import write_fields
 from contactsync.writer.planfix_forgetting import PlanfixForgetting
 from contactsync.writer.witness import OLDER
 from contactsync_contracts import subjects
@@ -50,19 +52,20 @@ QUEUED_READS: Final = 3
 QUEUED_WAIT_S: Final = 3.0
 
 
-@runtime_checkable
-class LearnsExtraEmails(Protocol):
-    def learn_extra_emails(self, sticks: bool) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What is remembered of a contact's last mutation by one filter. `mark` tells copies of it from others."""
+    """What is remembered of a contact's last mutation by one filter. otherwise: the written fields that Planfix
+    answered otherwise than they were sent; refused: those it did not take. mark: tells copies of it from others."""
 
     rev: int
     outcome: Outcome
     reason: str = ""
+    otherwise: Contact = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     mark: str = ""
+
+
+_SETTLED: Final = TypeAdapter(Settled)
 
 
 @dataclass(slots=True)
@@ -89,7 +92,7 @@ def rev_key(filter_id: str, contact: int) -> str:
 
 
 class PlanfixTarget:
-    """`sleep`: seconds, of the clock that is given."""
+    """`sleep`: seconds, of the clock that is given. `lag_s`: how long lists may lag behind writes."""
 
     def __init__(
         self,
@@ -99,12 +102,13 @@ class PlanfixTarget:
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]],
         metrics: Metrics | None = None,
+        lag_s: float = 300.0,
     ) -> None:
         self._metrics = metrics
         self._api, self._bus, self._clock, self._sleep = api, bus, clock, sleep
         self._inbox = Inbox(bus, subjects.PLANFIX, clock)
         self._outbox = Outbox(bus, subjects.PLANFIX)
-        self._creates = PlanfixCreates(api, bus, clock)
+        self._creates = PlanfixCreates(api, bus, clock, lag_s)
         self._forgetting = PlanfixForgetting(bus, self._outbox, clock)
         self._tries: Counter[str] = Counter()
 
@@ -115,7 +119,10 @@ class PlanfixTarget:
         letters = await self._forgetting.settle(letters, self._inbox.answered, fence)
         asks = self._collect(letters, fence)
         await self._outbox.flush()
-        turn = asks[:GROUP_MAX]
+        now = self._clock()
+        # Creates without an answer wait for their time and hold up nobody.
+        ready = [ask for ask in asks if self._creates.due_at(ask.mutation.mutation_id) <= now]
+        turn = ready[:GROUP_MAX]
         try:
             open_asks = await self._turn(turn, fence)
         except Unavailable as error:
@@ -124,10 +131,13 @@ class PlanfixTarget:
             raise Transient(error.reason, 60.0) from error
         except VendorError as error:
             raise Transient(error.reason, 5.0) from error
-        if open_asks:
+        if any(self._creates.due_at(ask.mutation.mutation_id) <= now for ask in open_asks):
             raise Transient("some contacts could not be written yet", 5.0)
-        if len(asks) > len(turn):
+        if len(ready) > len(turn):
             raise Transient("more is waiting", 0.0)
+        if open_asks or len(asks) > len(ready):
+            times = [self._creates.due_at(ask.mutation.mutation_id) for ask in asks]
+            raise Transient("a new contact is looked for", max(0.1, min(at for at in times if at > now) - now))
         self._inbox.done()
         self._tries.clear()
 
@@ -190,13 +200,14 @@ class PlanfixTarget:
         fresh: list[Ask] = []
         for key, ask in keys.items():
             record = records.get(key)
-            stored = Settled(**orjson.loads(record.value)) if record is not None else None
+            stored = _SETTLED.validate_json(record.value) if record is not None else None
             if stored is not None and stored.rev >= ask.mutation.revision:
                 same = stored.rev == ask.mutation.revision and stored.mark in ("", mark_of(ask.mutation))
                 if not same:
                     again.append((ask, Verdict(Outcome.STALE, reason=OLDER, latest=stored.rev)))
                     continue
-                again.append((ask, Verdict(Outcome(stored.outcome), reason=stored.reason)))
+                verdict = Verdict(stored.outcome, None, None, stored.refused, stored.reason, False, stored.otherwise)
+                again.append((ask, verdict))
             else:
                 fresh.append(ask)
         await self._say(again, fence)
@@ -309,32 +320,27 @@ class PlanfixTarget:
         mutation = ask.mutation
         number = mutation.contact or 0
         now = read.contacts[number]
-        fields: Contact = dict(mutation.fields)
-        refused: dict[str, str] = {}
-        while True:
-            try:
-                written = await self._api.update_contact(
-                    number,
-                    fields,
-                    is_company=now.is_company,
-                    phones=read.phones.get(number, ()),
-                    current=now.fields,
-                    cls=ask.cls,
-                )
-            except Rejected as error:
-                named = {name: reason for name, reason in error.items.items() if name in fields}
-                refused |= named
-                fields = {name: value for name, value in fields.items() if name not in named}
-                if named and fields:
-                    continue
-                return Verdict(Outcome.REFUSED, now, refused=refused, reason=error.reason)
-            except Gone as error:
-                return Verdict(Outcome.GONE, reason=error.reason)
-            except AccessDenied as error:
-                return Verdict(Outcome.REFUSED, now, reason=error.reason)
-            except OutcomeUnknown:
-                return Attempt(ask, now, Written(), refused, unknown=True)
-            return Attempt(ask, now, written, {**written.refused, **refused})
+        try:
+            done = await write_fields(
+                self._api,
+                number,
+                mutation.fields,
+                is_company=now.is_company,
+                phones=read.phones.get(number, ()),
+                current=now.fields,
+                cls=ask.cls,
+            )
+        except Gone as error:
+            return Verdict(Outcome.GONE, reason=error.reason)
+        except AccessDenied as error:
+            return Verdict(Outcome.REFUSED, now, reason=error.reason)
+        if done.unknown and done.requests > 1:
+            # Some of it may be written and some not: what the contact is now decides.
+            after = await self._api.get_contact(number, cls=ask.cls)
+            return Verdict(Outcome.STALE, after) if after is not None else Verdict(Outcome.GONE)
+        if done.whole:
+            return Verdict(Outcome.REFUSED, now, refused=done.refused, reason=done.whole)
+        return Attempt(ask, now, done.written, done.refused, unknown=done.unknown)
 
     async def _read_back(self, attempts: Sequence[Attempt], cls: Class, fence: Fence) -> list[Ask]:
         """What the contacts are now decides what was written. The asks that stay open."""
@@ -404,7 +410,7 @@ class PlanfixTarget:
             if ask.mutation.op == "create":
                 puts += self._creates.settled(ask, verdict)
             elif ask.mutation.contact is not None:
-                record = Settled(ask.mutation.revision, verdict.outcome, verdict.reason, mark_of(ask.mutation))
+                record = settled_of(ask, verdict)
                 key = rev_key(ask.filter_id, ask.mutation.contact)
                 puts.append(Put(key, orjson.dumps(record), ttl_s=REV_TTL_S))
         await commit_all(self._bus, fence, puts)
@@ -435,6 +441,15 @@ class PlanfixTarget:
         await self._outbox.flush()
 
 
+def settled_of(ask: Ask, verdict: Verdict) -> Settled:
+    mutation, now = ask.mutation, verdict.contact.fields if verdict.contact is not None else {}
+    otherwise: Contact = {}
+    if verdict.outcome is Outcome.DONE:
+        otherwise = {name: now[name] for name, value in mutation.fields.items() if name in now and now[name] != value}
+    refused = dict(verdict.refused or {})
+    return Settled(mutation.revision, verdict.outcome, verdict.reason, otherwise, refused, mark_of(mutation))
+
+
 def item_of(ask: Ask, verdict: Verdict) -> SettledItem:
     mutation = ask.mutation
     number = mutation.contact or verdict.number or (verdict.contact.contact if verdict.contact else None)
@@ -446,6 +461,7 @@ def item_of(ask: Ask, verdict: Verdict) -> SettledItem:
         outcome=verdict.outcome,
         planfix=verdict.contact,
         refused=dict(verdict.refused or {}),
+        otherwise=dict(verdict.otherwise),
         reason=verdict.reason,
         latest=verdict.latest,
     )

@@ -80,7 +80,12 @@ class Writer:
 
     def _new_planfix(self) -> PlanfixTarget:
         return PlanfixTarget(
-            api=self._planfix_api, bus=self._bus, clock=self._clock, sleep=self._sleep, metrics=self._metrics
+            api=self._planfix_api,
+            bus=self._bus,
+            clock=self._clock,
+            sleep=self._sleep,
+            metrics=self._metrics,
+            lag_s=self._rules.lag_s,
         )
 
     def _account(self, account: str) -> GoogleTarget:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from contactsync.reconciler.core import reasons, sweeping
 from contactsync.reconciler.core.draft import Draft
-from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.link import DECIDED, Arrival, Link
 from contactsync_contracts.messages import ContactState, Decide
 
 
@@ -48,7 +48,7 @@ def _contact_is_new(draft: Draft, contact: int) -> str:
     if link.hold is None or link.hold.state != reasons.POSSIBLE_DUPLICATE:
         return reasons.no_duplicate(f"Contact {contact}")
     draft.decisions.part(contact, link.hold.candidates)
-    draft.put(replace(link, matched=False))
+    draft.put(replace(link, matched=False, cause=DECIDED))
     _match_arrivals(draft, contact)
     return ""
 
@@ -83,7 +83,7 @@ def _same(draft: Draft, contact: int, resource: str) -> str:
         return why
     draft.decisions.join(contact, resource)
     draft.drop_named(resource)
-    draft.put(replace(link, hold=None, resource=resource, adopt=True, matched=True, asked=""))
+    draft.put(replace(link, hold=None, resource=resource, adopt=True, matched=True, asked="", cause=DECIDED))
     _match_arrivals(draft, contact)
     return ""
 

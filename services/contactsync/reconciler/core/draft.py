@@ -110,6 +110,7 @@ class Draft:
             two_way_since=record.two_way_since,
             leaving=record.leaving is not None and record.leaving.stage == "removing",
             first_matching=record.first_matching,
+            crowded=record.crowded,
         )
 
     def amend(self, **changes: object) -> None:

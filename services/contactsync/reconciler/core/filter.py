@@ -74,9 +74,11 @@ class FilterRecord:
     conflict, breakers: the filter's own settings over the installation's; plans, spent: what waits
     for an approval, and what needed none (`breaker.py`); first_waits: what the first sync writes waits for one;
     creates_wait: why people are not made anew without one; copies: contacts made twice within a day (`loops.py`);
-    resumed_at: when a human last said that it may go on; leaving: it is being disconnected; rebuild: the listing by
-    which links are found again, rebuild_after: contacts with higher numbers are still to be renewed; relisted_at:
-    when the state was last found to be older than what had been done; undo: the latest one."""
+    resumed_at: when a human last said that it may go on; undo: the latest one; people_total, people_at:
+    people in the account by its newest complete listing, and when that began; crowded: the filter holds more contacts
+    than the account has places, so nobody is created before all of them are known; leaving: it is being disconnected;
+    rebuild: the listing by which links are found again, rebuild_after: contacts with higher numbers are still to be
+    renewed; relisted_at: when the state was last found to be older than what had been done."""
 
     filter_id: str
     name: str
@@ -101,6 +103,8 @@ class FilterRecord:
     counts: dict[str, int] = field(default_factory=dict)
     open: int = 0
     people_total: int = 0
+    people_at: float = 0.0
+    crowded: bool = False
     planfix_seen_at: float = 0.0
     google_seen_at: float = 0.0
     looks: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, history, joining, leaving, runs, sweeping
+from contactsync.reconciler.core import commands, guard, history, joining, leaving, places, runs, sweeping
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
@@ -35,6 +35,7 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
         if draft.record.first_matching:
             joining.end_first_matching(draft)
         begun_arrivals.extend(_decide_all(draft, links, begun, now))
+        places.all_known(draft)
         sweeping.tidy(draft)
         guard.tend(draft, now)
         _finish_run(draft, now)
@@ -187,7 +188,7 @@ def _finish_run(draft: Draft, now: float) -> None:
     while (record := draft.filter).run is not None:
         busy = _busy(draft)
         if busy and not record.problem and not record.paused:
-            progress = runs.progress(record, len(draft.index), len(draft.index.open), now)
+            progress = runs.progress(record, len(draft.index), len(draft.index.open | draft.index.due), now)
             if progress is not None:
                 draft.events.append(progress)
             return
@@ -204,7 +205,7 @@ def _more(draft: Draft) -> bool:
     record = draft.record
     if record is None or record.run is None or not record.run.first:
         return False
-    return record.phase == "planfix" or bool(draft.index.matching)
+    return record.phase == "planfix" or bool(draft.index.matching or draft.index.due)
 
 
 def _busy(draft: Draft) -> bool:

@@ -17,7 +17,7 @@ from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.plan import Decision
 from contactsync_contracts.contact import Contact
-from contactsync_contracts.messages import Breakers, FilterState, PlanFrozen
+from contactsync_contracts.messages import Breakers, PlanFrozen
 
 UNKNOWN_PLAN = "No plan with this hash waits for approval; it may have changed. Look at the plan again."
 
@@ -48,7 +48,7 @@ def action_of(draft: Draft, before: Link, after: Link) -> Action | None:
 
 def _kind(draft: Draft, link: Link) -> Kind | None:
     pending, record = link.pending, draft.filter
-    if pending is None or record.problem == FilterState.DISCONNECTING:
+    if pending is None or record.leaving is not None:
         return None
     if record.first_waits and pending.op != "remove":
         return "first"

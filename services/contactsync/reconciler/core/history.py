@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from contactsync.reconciler.core import reasons, slots
 from contactsync.reconciler.core.draft import Draft, Fate, fate_of
-from contactsync.reconciler.core.link import Link, Pending
+from contactsync.reconciler.core.link import RESTORED, Link, Pending
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.plan import FilterRules
 from contactsync.reconciler.core.slots import Turn, Turns
@@ -175,7 +175,7 @@ def fate(draft: Draft, link: Link) -> Link:
     if link.dismissed:
         told = link if was.dismissed else _turned(draft, link, "dismissed", _wish(link) or link.dismissed)
         return replace(told, cause="", undoing=None)
-    return _turned(draft, link, "restored", _wish(link) or (LABEL_BACK if link.labelled else "restored by hand"))
+    return _turned(draft, link, "restored", _wish(link) or (LABEL_BACK if link.labelled else RESTORED))
 
 
 def _wish(link: Link) -> str:

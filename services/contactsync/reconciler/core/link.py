@@ -8,13 +8,17 @@ so that replays and reorderings decide the same.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.slots import Turns, turns_from_json, turns_to_json
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import Kept
+
+RESTORED: Final = "restored by hand"
+DECIDED: Final = "decided by hand"
+"""A `Link.cause`."""
 
 Ask = Literal["", "match", "person", "label", "membership"]
 

@@ -184,7 +184,7 @@ class Machine:
             return set()
         if draft.record.leaving is not None:
             return leaving.due(draft, most)
-        if not draft.record.active:
+        if not draft.record.active or draft.record.crowded:
             return set()
         after = draft.record.relabel_after
         if after is not None:

@@ -269,14 +269,14 @@ def _merge_elements(
             case Verdict.TO_GOOGLE:
                 google_moves = True
                 # Where nothing but Google moved (one-way), what Google agreed to hold is restored.
-                wanted = p_el if not has_base or _changed(p_el, bp_el) else bg_el or p_el
+                wanted = p_el if _changed(p_el, bp_el) else bg_el or p_el
                 _set(to_google, key, wanted)
-                if _changed(g_el, bg_el) if has_base else g_el is not None:
+                if _changed(g_el, bg_el):
                     draft.lost.append(_lost(f"{name}:{key}", Side.GOOGLE, g_el, wanted))
             case Verdict.TO_PLANFIX:
                 planfix_moves = True
                 _set(to_planfix, key, g_el)
-                if has_base and _changed(p_el, bp_el):
+                if _changed(p_el, bp_el):
                     draft.lost.append(_lost(f"{name}:{key}", Side.PLANFIX, p_el, g_el))
             case Verdict.AGREE:
                 _set(base_p, key, p_el)

@@ -16,6 +16,7 @@ from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.leaving import mutation_id
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.places import probe
 from contactsync.reconciler.core.step import BY_NAME, EXISTS, Step
 from contactsync_contracts import subjects
 from contactsync_contracts.contact import Contact, Element
@@ -113,6 +114,8 @@ class Outbox:
                 cls=_class(record),
                 since=record.since,
                 two_way=record.two_way,
+                people_total=record.people_total,
+                people_at=record.people_at,
                 **content(part),
             )
             data = message.model_dump_json(exclude_defaults=True).encode()
@@ -210,7 +213,7 @@ class Outbox:
             # First, so that a new name is on its way before the listing's end ends the run.
             yield self._look_planfix(record, what="filter")
         if wishes.planfix_listing is not None:
-            yield self._look_planfix(record, what="listing", request_id=wishes.planfix_listing)
+            yield self._look_planfix(record, what="listing", request_id=wishes.planfix_listing, probe=probe(record))
         for numbers in _parts(sorted(again), CONTACTS_MAX // 2):
             not_before = max(again[number] for number in numbers)
             yield self._look_planfix(record, what="contacts", contacts=tuple(numbers), not_before=not_before)

@@ -33,6 +33,8 @@ class FilterRules:
     """What was in Google before was edited while the filter was one-way: such edits lose."""
     first_matching: bool = False
     """Contacts of the first sync are still to be matched: another one may claim the same person."""
+    crowded: bool = False
+    """Nobody is created before all contacts are known (`places.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if link.resource is None:
         if not link.matched:
             return Decision(_ask(link, "match", now))
-        return Decision(_create(link, rules, now))
+        return Decision(replace(link, due=True) if rules.crowded else _create(link, rules, now))
     if link.google is None or link.raw is None:
         return Decision(_ask(link, "person", now))
     if link.renew and link.labelled and link.stamped:

@@ -45,7 +45,11 @@ COPY = (
 
 # --- held back: something has to change first ----------------------------------------------------------------
 
-ACCOUNT_FULL = "The Google account is full: Google takes 25,000 contacts, private ones included."
+ACCOUNT_FULL = (
+    "The Google account is full: Google takes 25,000 contacts, private ones included, and the last 100 places are "
+    "left to you. Places go to the lowest contact numbers. Delete contacts in Google that you do not need and empty "
+    "its Trash, or take contacts out of the list: this one follows when there is a place for it."
+)
 CHECKING = "Planfix did not answer with this contact; it is being looked up."
 REVERSE_OFF = "Reverse sync is off, so it is not created in Planfix."
 CONTACT_GONE = "Its contact is not in Planfix any more, or you cannot see it."

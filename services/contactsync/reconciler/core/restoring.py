@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from contactsync.reconciler.core import reasons, sweeping
 from contactsync.reconciler.core.draft import Draft
-from contactsync.reconciler.core.link import anew
+from contactsync.reconciler.core.link import RESTORED, anew
 
 
 def try_refused(draft: Draft) -> None:
@@ -35,7 +35,7 @@ def _restore_one(draft: Draft, contact: int) -> str:
     if link.merged_into is not None:
         return reasons.merged_away(contact, link.merged_into)
     if link.dismissed:
-        draft.put(anew(link))
+        draft.put(replace(anew(link), cause=RESTORED))
         return ""
     if link.hold is None:
         return f"Contact {contact} is neither dismissed nor held back: there is nothing to restore."

@@ -9,15 +9,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import copies, joining, observe, reasons, rebuilding, runs, settle, sweeping
+from contactsync.reconciler.core import (
+    copies,
+    joining,
+    observe,
+    places,
+    reasons,
+    rebuilding,
+    runs,
+    settle,
+    sweeping,
+)
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side
 from contactsync.reconciler.core.step import BY_NAME
 from contactsync_contracts.messages import ContactState, GoogleGone, GoogleListed, GoogleObserved, GooglePerson
-
-PEOPLE_MAX = 25_000 - 100
-"""Google takes 25,000 people an account; 100 places are left to the human."""
 
 
 def owners(draft: Draft, person: GooglePerson) -> set[int]:
@@ -88,16 +95,13 @@ def people_listed(draft: Draft, event: GoogleListed, now: float) -> None:
     if not event.last:
         return
     rebuilding.google_listed(draft, event)
-    draft.amend(people_total=event.people_total, google_seen_at=event.began_at)
+    draft.amend(google_seen_at=event.began_at)
+    places.listed(draft, event)
     sweeping.start(draft, sweeping.REMATCH)
     if draft.filter.phase == "google":
         draft.amend(phase="planfix", first_matching=True)
         draft.wishes.planfix_listing = draft.filter.run.run_id if draft.filter.run else ""
     draft.record = runs.answered(draft.filter, "google", event.request_id)
-    if event.people_total < PEOPLE_MAX:
-        for link in list(draft.links.values()):
-            if link is not None and link.hold is not None and link.hold.reason == reasons.ACCOUNT_FULL:
-                draft.put(replace(link, hold=None))
 
 
 def _partner_of(draft: Draft, person: GooglePerson) -> int | None:

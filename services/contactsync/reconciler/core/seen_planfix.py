@@ -8,7 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.hashing import content_hash
-from contactsync.reconciler.core import freeze, guard, joining, labelling, observe, reasons, rebuilding, runs, settle
+from contactsync.reconciler.core import (
+    freeze,
+    guard,
+    joining,
+    labelling,
+    observe,
+    places,
+    reasons,
+    rebuilding,
+    runs,
+    settle,
+)
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.link import Hold, Link
 from contactsync.reconciler.core.step import EXISTS
@@ -38,6 +49,7 @@ def quiet(draft: Draft, contact: int, event: PlanfixObserved) -> bool:
 def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
     if event.member and event.contacts:
         guard.list_is_not_empty(draft)
+    places.hinted(draft, event)
     for contact in event.contacts:
         number = contact.contact
         entry = draft.index.get(number)

@@ -120,18 +120,19 @@ def _done(link: Link, pending: Pending, item: SettledItem, rules: Rules, answere
     if pending.op == "ensure":
         return _created(link, item, now)
     if pending.side is Side.GOOGLE:
-        answer = item.person.fields if item.person is not None else _remembered(link.google, pending)
+        answer = item.person.fields if item.person is not None else _remembered(link.google, pending, item)
         after = _take_person(replace(link, pending=None), item.person)
         overtaken = item.person is not None and item.person.updated_at < link.google_at
         if item.person is None and pending.target:
-            after = _assume_google(after, answer, now)
+            after = _assume_google(after, _seen_since(link.google, pending, answer), now)
         labelled = link.labelled if overtaken else True
         after = replace(after, labelled=labelled, stamped=True, own=link.own or _kept(pending), adopt=False)
     else:
-        answer = item.planfix.fields if item.planfix is not None else _remembered(link.planfix, pending)
+        answer = item.planfix.fields if item.planfix is not None else _remembered(link.planfix, pending, item)
         after = _take_planfix(replace(link, pending=None), item.planfix, answered_at)
         if item.planfix is None:
-            after = planfix_now(after, answer, content_hash(answer), link.planfix_at)
+            seen = _seen_since(link.planfix, pending, answer)
+            after = planfix_now(after, seen, content_hash(seen), link.planfix_at)
         after = replace(after, planfix_wrote=answered_at)
     write = Write(pending.side, pending.source, pending.before, answer)
     base_planfix, base_google = advance(link.base_planfix, link.base_google, write, rules)
@@ -175,11 +176,16 @@ def _see_person(link: Link, person: GooglePerson | None, label: str) -> Link:
     return after if person is None or after is link else replace(after, labelled=label in person.labels)
 
 
-def _remembered(now: Contact | None, pending: Pending) -> Contact:
-    """Answered from the writer's memory, without content: what was seen since it was written, else as asked for. The
-    side is looked at to be sure."""
+def _remembered(now: Contact | None, pending: Pending, item: SettledItem) -> Contact:
+    """What was answered, from the writer's memory: as asked for, but for what it says was not. The side is looked at
+    to be sure."""
+    return {**(now or {}), **pending.target, **item.otherwise}
+
+
+def _seen_since(now: Contact | None, pending: Pending, answer: Contact) -> Contact:
+    """What a side shows after such an answer; where it was seen changed since the write was decided, that stands."""
     seen = now or {}
-    return seen | {n: v for n, v in pending.target.items() if seen.get(n) == pending.before.get(n)}
+    return seen | {n: answer[n] for n in pending.target if seen.get(n) == pending.before.get(n)}
 
 
 def _assume_google(link: Link, content: Contact, now: float) -> Link:
@@ -194,20 +200,20 @@ def _take_planfix(link: Link, contact: PlanfixContact | None, read_at: float) ->
 
 def _note_refused(link: Link, pending: Pending, item: SettledItem, answer: Contact) -> Link:
     """Name what was not taken, per element where the field has elements. A name that Planfix cannot do without is
-    restored in Google: it counts as Planfix's change."""
+    restored in Google: it counts as Planfix's change, against the empty one that Google has."""
     limits = {known: reason for known, reason in link.limits.items() if _stays(known, link, pending)}
     limits.update(item.person.limits if item.person is not None else {})
-    base_planfix, base_google = dict(link.base_planfix or {}), dict(link.base_google or {})
+    base_planfix = dict(link.base_planfix or {})
     for name, reason in item.refused.items():
         wanted, taken = pending.target.get(name), answer.get(name)
         if name in ELEMENT_FIELDS and isinstance(wanted, tuple) and isinstance(taken, tuple):
             there = {element.key for element in taken}
             limits.update({f"{name}:{e.key}": reason for e in wanted if e.key not in there})
         elif name in NAME_FIELDS and pending.side is Side.PLANFIX and pending.target.get(name) == "":
-            base_planfix[name] = base_google[name] = ""
+            base_planfix[name] = ""
         else:
             limits[name] = reason
-    return replace(link, limits=limits, base_planfix=base_planfix, base_google=base_google)
+    return replace(link, limits=limits, base_planfix=base_planfix)
 
 
 def _stays(known: str, link: Link, pending: Pending) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.index import Entry
-from contactsync.reconciler.core.link import Link, anew
+from contactsync.reconciler.core.link import RESTORED, Link, anew
 from contactsync_contracts.messages import ContactState
 
 NEW: Final = "new"
@@ -76,7 +76,7 @@ def _seen_to(draft: Draft, kind: str, link: Link) -> Link:
     held = link.hold
     match kind:
         case "restore" if link.dismissed:
-            return anew(link)
+            return replace(anew(link), cause=RESTORED)
         case "retry" if retriable(link):
             return replace(link, hold=None)
         case "rematch" if held is not None and held.state == reasons.POSSIBLE_DUPLICATE:
