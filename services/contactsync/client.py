@@ -199,13 +199,13 @@ class Client:
         status: Json | None = await self.status(filter_id)  # says so when there is no such filter
         await self._publish(command, filter_id, "command", command.request_id)
         for _ in range(round(COMMAND_WAIT_S / LOOK_EVERY_S)):
-            asked = {"filter_id": filter_id, "request_id": command.request_id}
-            if refused := (await self._ask("request", asked))["refused"]:
-                raise Declined(refused)
             try:
                 status = await self.status(filter_id)
+                outcome = await self._ask("request", {"filter_id": filter_id, "request_id": command.request_id})
             except Declined:
                 return None
+            if outcome["refused"]:
+                raise Declined(outcome["refused"])
             await anyio.sleep(LOOK_EVERY_S)
         return status
 

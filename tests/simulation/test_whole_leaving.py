@@ -351,3 +351,38 @@ def test_a_rebuild_of_what_is_right_writes_nothing() -> None:
         assert not world.writes(mark)
         assert state(world, office.filter_id) == "in_sync"
         calm(world)
+
+
+# ---- the filter or its owner
+
+
+def test_a_filter_whose_owner_changes_stops_and_goes_on_when_the_owner_is_back() -> None:
+    with World() as world:
+        office = adopting(world)
+        other = world.employee("Peter")
+        before = pairs(world, office)
+        world.planfix.set_filter_owner(office.filter_id, other)
+        world.run_for(1500.0)
+        assert state(world, office.filter_id) == "owner_gone"
+        world.hands.edit_planfix(office.account.email, office.contacts[0], "notes", "meanwhile")
+        mark = world.mark()
+        world.run_for(1500.0)
+        assert not world.writes(mark)
+        assert pairs(world, office) == before
+        world.planfix.set_filter_owner(office.filter_id, office.owner)
+        world.settle()
+        assert state(world, office.filter_id) == "in_sync"
+        assert world.person_json(office.contacts[0], office.account)["biographies"][0]["value"] == "meanwhile"
+
+
+def test_a_filter_that_is_gone_can_be_disconnected_and_takes_its_people_along() -> None:
+    with World() as world:
+        office = adopting(world)
+        world.planfix.delete_filter(office.filter_id)
+        world.run_for(1500.0)
+        assert state(world, office.filter_id) == "filter_gone"
+        assert len(pairs(world, office)) == 4
+        disconnect(world, office.filter_id, remove=True)
+        world.settle()
+        assert state(world, office.filter_id) == "gone"
+        assert len(people(world, office.account)) == 1

@@ -187,7 +187,8 @@ def duplicates(world: World, now: Snapshot) -> list[str]:
             if len(people) > 1:
                 broken.append(f"I2: contact {contact} has {len(people)} people in {account}")
         for resource, person in world.checker.people(now.google[account]).items():
-            if len(person.stamps) > 1:
+            ours = {world.label(filter_id) for filter_id in world.synced} & set(person.labels)
+            if len(person.stamps) > 1 and ours:  # one that was thrown away is left alone
                 broken.append(f"I2: {resource} has the stamps of {[s.contact for s in person.stamps]}")
     markers: dict[str, list[int]] = {}
     for row in now.planfix["contacts"]:
