@@ -97,7 +97,7 @@ class Vendors:
 
     async def _arrive(self, request: Request, service: str, answer: asyncio.Future[Response]) -> None:
         verdict = judge(self.faults, request)
-        await asyncio.sleep(WAY_S + verdict.delay_s)
+        await asyncio.sleep(WAY_S)
         self.requests += 1
         self.late += answer.cancelled()
         try:
@@ -106,11 +106,11 @@ class Vendors:
             else:
                 response = await self._effect(request, service, verdict)
         except Exception as error:
-            await asyncio.sleep(WAY_S)
+            await asyncio.sleep(WAY_S + verdict.delay_s)
             if not answer.done():
                 answer.set_exception(error)
         else:
-            await asyncio.sleep(WAY_S)
+            await asyncio.sleep(WAY_S + verdict.delay_s)  # it is the answer that comes late
             if not answer.done():
                 answer.set_result(response)
 

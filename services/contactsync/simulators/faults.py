@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Final
 
 from .wire import Request, Response
@@ -77,10 +78,29 @@ class Fault:
 
 
 @dataclass(slots=True)
+class Chance:
+    """Each of these kinds hits each request with the same probability, by a generator of its own seed."""
+
+    kinds: tuple[str, ...]
+    probability: float
+    random: Random
+    seconds: float = 2.0
+    """How late a `delay` is."""
+
+    def hits(self, kinds: tuple[str, ...]) -> list[Fault]:
+        return [
+            Fault(kind=kind, seconds=self.seconds, status=self.random.choice((500, 502, 503)))
+            for kind in self.kinds
+            if (not kinds or kind in kinds) and self.random.random() < self.probability
+        ]
+
+
+@dataclass(slots=True)
 class Faults:
-    """The rules in force, in the order in which they were added."""
+    """The rules in force, in the order in which they were added; `chance` comes on top of them."""
 
     rules: list[Fault] = field(default_factory=list)
+    chance: Chance | None = None
     CONTROL = frozenset({"add_fault", "clear", "dump", "counters"})
 
     def add(self, fault: Fault) -> Fault:
@@ -110,7 +130,7 @@ class Faults:
             if rule.times is not None:
                 rule.times -= 1
             hit.append(rule)
-        return hit
+        return hit + (self.chance.hits(kinds) if self.chance is not None else [])
 
     def first(self, request: Request, *kinds: str) -> Fault | None:
         return next(iter(self.decide(request, *kinds)), None)
