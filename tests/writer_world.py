@@ -204,6 +204,8 @@ class FakeGoogle:
         bad |= {key: f"bad {field}" for key, field in fields.items()}
         if not bad and not stale:
             return
+        if not bad and not self.names_bad:
+            raise Stale("etag")
         if len(bodies) == 1 or not self.names_bad:
             raise Rejected(next(iter(bad.values())), fields={"": next(iter(fields.values()))} if fields else {})
         raise Rejected("some", bad | dict.fromkeys(stale, "etag"), stale=frozenset(stale), fields=fields)
