@@ -54,6 +54,12 @@ def test_d01_history_told_again_in_any_order_deletes_nothing(order: str) -> None
         world.planfix.put_into_filter(office.filter_id, cem)
         world.google.rename_person_resource(email, world.person(dan, office.account))
         world.settle()
+        gone = world.person(ann, office.account)
+        world.hands.delete_person(email, gone, ann)
+        world.settle()
+        assert states(world, office)[ann] == "dismissed"
+        world.google.restore_person(email, gone)
+        world.settle()
         everybody, mark = people(world, office), world.mark()
         numbers = list(range(told(world)))
         if order == "newest first":
