@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from contactsync.simulators.invariants import Checker
 from contactsync_contracts.contact import Element
 from whole import check
 from whole.telling import (
@@ -29,6 +30,8 @@ from whole.telling import (
     told,
     type_in,
     warnings,
+    without,
+    without_versions,
 )
 
 # ---- D1
@@ -50,6 +53,12 @@ def test_d01_history_told_again_in_any_order_deletes_nothing(order: str) -> None
         world.settle()
         world.planfix.put_into_filter(office.filter_id, cem)
         world.google.rename_person_resource(email, world.person(dan, office.account))
+        world.settle()
+        gone = world.person(ann, office.account)
+        world.hands.delete_person(email, gone, ann)
+        world.settle()
+        assert states(world, office)[ann] == "dismissed"
+        world.google.restore_person(email, gone)
         world.settle()
         everybody, mark = people(world, office), world.mark()
         numbers = list(range(told(world)))
@@ -419,7 +428,6 @@ def test_d09_an_empty_filter_that_is_meant_so_is_approved_once() -> None:
 # ---- D10
 
 
-@pytest.mark.xfail(strict=True, reason="merges in Google come with branch `leave`")
 @pytest.mark.parametrize("named_previous", [True, False], ids=["previous name told", "previous name not told"])
 def test_d10_two_people_merged_in_google_leave_both_contacts_in_planfix(named_previous: bool) -> None:
     """GoogleMonicaSync followed "Merge & fix" and destroyed the history of the CRM's record."""
@@ -753,4 +761,268 @@ def test_d15_a_write_names_what_differs_and_leaves_all_else_as_it_was(what: str)
             if kept.get("type") == "blog" or kept.get("protocol") == "jabber":
                 assert kept in after[field]
         assert person in members(world, office, friends)
+        check(world)
+
+
+# ---- D16
+
+
+EMAILS = [{"value": f"ann{n}@mail.test", "type": ("home", "work", "assistant", "")[n % 4]} for n in range(10)]
+PHONES = [
+    {"value": f"+4930111{n:03}", "type": ("mobile", "work", "homeFax", "pager", "ski hut")[n % 5]} for n in range(10)
+]
+TWICE = {"value": "030 111 000", "type": "car"}
+"""The first number once more, written otherwise."""
+
+
+@pytest.mark.parametrize("additional", ["ignored", "refused", "writable"])
+def test_d16_ten_addresses_and_ten_numbers_of_any_type_are_kept(additional: str) -> None:
+    """Products that know three e-mails deleted the fourth; numbers of a custom type were skipped, then removed."""
+    with harsh(planfix={"additional_emails": additional}, settings={"DEFAULT_REGION": "DE"}) as world:
+        office = world.office(1)
+        email = office.account.email
+        person = type_in(
+            world, office, names=named("Ann", "Many"), emailAddresses=EMAILS, phoneNumbers=[*PHONES, TWICE]
+        )
+        world.settle()
+        ann = max(world.planfix.store.contacts)
+        assert world.person(ann, office.account) == person
+        assert len((world.hands.in_planfix(ann) or {})["phones"]) == 10
+        assert len((world.hands.in_planfix(ann) or {})["emails"]) == (10 if additional == "writable" else 1)
+        numbers = [{"number": f"4930111{n:03}", "type": 2} for n in (3, 1, 2, 0, 9, 8, 7, 6, 5, 4)]
+        world.planfix.edit_contact(ann, {"description": "called", "phones": numbers})
+        world.settle()
+        shown = world.person_json(ann, office.account)
+        assert [(one["value"], one.get("type", "")) for one in shown["emailAddresses"]] == [
+            (one["value"], one["type"]) for one in EMAILS
+        ]
+        assert {one["value"] for one in shown["phoneNumbers"]} == {one["value"] for one in [*PHONES, TWICE]}
+        types = {one["value"]: one["type"] for one in shown["phoneNumbers"]}
+        assert {types[one["value"]] for one in PHONES if one["type"] == "ski hut"} <= {"ski hut", "work"}
+        mark = world.mark()
+        world.google.edit_person(
+            email, person, {"emailAddresses": EMAILS[::-1], "phoneNumbers": shown["phoneNumbers"][::-1]}
+        )
+        world.settle()
+        assert not [one for one in world.writes(mark) if one.vendor == "google"]
+        assert len(world.person_json(ann, office.account)["emailAddresses"]) == 10
+        check(world)
+
+
+def test_d16_the_fourth_address_and_a_removed_one_from_planfix() -> None:
+    """The same from the CRM's side, where one of the ten was removed on purpose."""
+    with harsh() as world:
+        office = world.office(1)
+        ann = office.contacts[0]
+        addresses = [one["value"] for one in EMAILS]
+        world.planfix.edit_contact(ann, {"email": addresses[0], "additionalEmailAddresses": addresses[1:]})
+        world.settle()
+        assert [one["value"] for one in world.person_json(ann, office.account)["emailAddresses"]] == addresses
+        world.planfix.edit_contact(ann, {"additionalEmailAddresses": [*addresses[1:4], *addresses[5:]]})
+        world.settle()
+        left = [one["value"] for one in world.person_json(ann, office.account)["emailAddresses"]]
+        assert left == [*addresses[:4], *addresses[5:]]
+        check(world)
+
+
+# ---- D17
+
+
+FULL: dict[str, tuple[dict[str, Any], Any]] = {
+    "middle": ({"midname": "Maria"}, {"midname": ""}),
+    "family": ({"lastname": "Family1"}, {"lastname": ""}),
+    "notes": ({"description": "called"}, {"description": ""}),
+    "position": ({"position": "Chief"}, {"position": ""}),
+    "company": ({}, {"companies": []}),
+    "address": ({"address": "1 High Street"}, {"address": ""}),
+    "birthday": ({"birthDate": {"date": "12-03-1980"}}, {"birthDate": None}),
+    "gender": ({"gender": "Female"}, {"gender": "NotDefined"}),
+    "site": ({"site": "https://ann.test"}, {"site": ""}),
+    "skype": ({"skype": "ann.lee"}, {"skype": ""}),
+    "telegram": ({"telegram": "https://t.me/annlee"}, {"telegram": ""}),
+    "viber": ({"viberId": "annviber"}, {"viberId": ""}),
+    "facebook": ({"facebook": "https://facebook.com/ann"}, {"facebook": ""}),
+    "instagram": ({"instagram": "https://instagram.com/ann"}, {"instagram": ""}),
+    "custom:10": (
+        {"customFieldData": [{"field": {"id": 10}, "value": "38"}]},
+        {"customFieldData": [{"field": {"id": 10}, "value": ""}]},
+    ),
+    "emails": ({}, {"email": "", "additionalEmailAddresses": []}),
+    "phones": ({}, {"phones": []}),
+}
+
+
+CLEARED = [("planfix", "empty"), ("planfix", "null"), ("google", "empty"), ("google", "absent")]
+"""Where, and how Planfix shows a field without a value. (One that it leaves out is unknown to us, not empty.)"""
+
+
+@pytest.mark.parametrize(("side", "empty"), CLEARED)
+@pytest.mark.parametrize("name", FULL)
+def test_d17_a_field_cleared_on_one_side_is_cleared_on_the_other_once(name: str, side: str, empty: str) -> None:
+    """A cleared field came back with each sync in one product, and never went away on the other side in another."""
+    with harsh(
+        planfix={"empty_text": empty, "empty_object": "absent" if empty == "absent" else "null"},
+        settings={"CUSTOM_FIELDS": '{"10": "Shoe size"}'},
+    ) as world:
+        world.checker = Checker(world.settings.planfix_account, custom_fields={"10": "Shoe size"})
+        world.hands.checker = world.checker
+        world.planfix.add_custom_field("Shoe size")
+        office = world.office(1, go=False)
+        acme, ann = (
+            world.planfix.add_contact({"name": "Acme", "isCompany": True, "template": {"id": 2}}),
+            office.contacts[0],
+        )
+        for filled, _ in FULL.values():
+            world.planfix.edit_contact(ann, filled)
+        world.planfix.edit_contact(ann, {"companies": [{"id": acme}]})
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        email, person = office.account.email, world.person(ann, office.account)
+        assert all((world.hands.in_google(email, person) or {}).get(one) for one in FULL)
+        mark = world.mark()
+        if side == "planfix":
+            world.planfix.edit_contact(ann, FULL[name][1])
+        else:
+            world.hands.touched.add(person)
+            world.google.edit_person(email, person, without(world.person_json(ann, office.account), name))
+        world.settle()
+        for fields in (world.hands.in_planfix(ann), world.hands.in_google(email, person)):
+            assert not (fields or {}).get(name)
+            assert all((fields or {}).get(other) for other in FULL if other != name)
+        assert len(world.writes(mark)) == 1
+        check(world)
+
+
+def test_d17_a_given_name_cleared_in_google_is_restored_there() -> None:
+    """Planfix cannot do without one: clearing it must not go back and forth for ever either."""
+    with harsh() as world:
+        office = world.office(2)
+        ann, email = office.contacts[0], office.account.email
+        person = world.person(ann, office.account)
+        world.hands.edit_google(email, person, "given", "", 0)
+        world.settle()
+        assert (world.hands.in_google(email, person) or {})["given"] == "Given1"
+        assert (world.hands.in_planfix(ann) or {})["given"] == "Given1"
+        check(world)
+
+
+# ---- D18
+
+
+def test_d18_a_company_that_planfix_does_not_have_costs_neither_side_its_value() -> None:
+    """Lightning Sync could not resolve a reference, took it for empty and removed the company on the other side."""
+    with harsh() as world:
+        office = world.office(2, go=False)
+        acme = world.planfix.add_contact({"name": "Acme", "isCompany": True, "template": {"id": 2}})
+        ann, bob = office.contacts
+        world.planfix.edit_contact(ann, {"companies": [{"id": acme}]})
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        email = office.account.email
+        for contact in (ann, bob):
+            person = world.person(contact, office.account)
+            world.hands.touched.add(person)
+            world.google.edit_person(email, person, {"organizations": [{"name": "Newco", "title": "Chief"}]})
+        world.settle()
+        for contact, company in ((ann, "Acme"), (bob, "")):
+            person = world.person(contact, office.account)
+            assert (world.hands.in_google(email, person) or {})["company"] == "Newco"
+            assert (world.hands.in_planfix(contact) or {})["company"] == company
+            assert (world.hands.in_planfix(contact) or {})["position"] == "Chief"
+            row = world.row(office.filter_id, contact)
+            assert row is not None
+            assert any("company:" in note for note in row["notes"])
+        check(world)
+        world.planfix.add_contact({"name": "Newco", "isCompany": True, "template": {"id": 2}})
+        world.google.edit_person(email, person, {"organizations": [{"name": "Newco", "title": "Owner"}]})
+        world.settle()
+        assert (world.hands.in_planfix(bob) or {})["position"] == "Owner"
+        assert (world.hands.in_google(email, person) or {})["company"] == "Newco"
+        check(world)
+
+
+# ---- D19
+
+
+@pytest.mark.parametrize("trash_counts", [True, False], ids=["the trash counts", "the trash is free"])
+def test_d19_places_go_to_the_lowest_numbers_and_nobody_is_removed_to_make_room(trash_counts: bool) -> None:
+    """Salesforce for Outlook took a random 5,000 of more than 5,000, other ones on each run."""
+    with harsh(google={"contacts_max": 14, "trash_counts": trash_counts}) as world:
+        office = world.office(16, go=False)
+        email = office.account.email
+        late, *others = office.contacts
+        world.planfix.remove_from_filter(office.filter_id, late)
+        world.google.add_private_people(email, 4)
+        world.run_for(60.0)
+        world.hands.note_absences()
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        lucky = dict.fromkeys(others[:10], "in_sync")
+        waiting = dict.fromkeys(others[10:], "held_back")
+        assert states(world, office) == {**lucky, **waiting}
+        reasons = {row["reason"] for row in world.contacts(office.filter_id, "held_back")}
+        assert len(reasons) == 1
+        assert "full" in reasons.pop()
+        world.planfix.put_into_filter(office.filter_id, late)
+        world.sync(office.filter_id)
+        world.settle()
+        world.restart()
+        world.settle()
+        assert states(world, office) == {**lucky, **waiting, late: "held_back"}
+        leaves = others[3]
+        world.planfix.remove_from_filter(office.filter_id, leaves)
+        world.hands.note_absences()
+        world.run_for(30 * 3600.0)
+        del lucky[leaves]
+        now = "held_back" if trash_counts else "in_sync"
+        assert states(world, office) == {**lucky, **waiting, late: now}
+        assert len(people(world, office)) == (13 if trash_counts else 14)
+        check(world)
+
+
+# ---- D20
+
+
+@pytest.mark.parametrize("batches", ["atomic", "atomic, nobody named", "item by item", "killed half-way"])
+def test_d20_answers_in_another_order_and_in_part_mix_nobody_up(batches: str) -> None:
+    """A's name with B's phones: a batch's answers were matched with its questions by their place."""
+    options = {
+        "atomic": {"named_errors": True},
+        "item by item": {"atomic_batches": False, "named_errors": True},
+    }.get(batches, {})
+    with harsh(google={**options, "shuffle_created": True}) as world:
+        office = world.office(0, go=False)
+        numbers = [
+            world.contact(
+                "Anna",
+                "Schmidt",
+                phones=[{"number": f"+4930222{n:03}", "type": 1}],
+                description=f"the {n}th" + "!" * (150_000 if n == 7 else 0),
+                group=office.group,
+            )
+            for n in range(16)
+        ]
+        world.start()
+        if batches == "killed half-way":
+            world.kill("writer", "after", "batchCreate")
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        found = world.hands.people_of(office.account.email)
+        for n, contact in enumerate(numbers):
+            if n == 7:
+                assert contact not in found
+                assert states(world, office)[contact] in ("held_back", "quarantined")
+                continue
+            shown = world.person_json(contact, office.account)
+            assert [one["canonicalForm"] for one in shown["phoneNumbers"]] == [f"+4930222{n:03}"]
+            assert shown["biographies"][0]["value"] == f"the {n}th"
+        for n, contact in enumerate(numbers):
+            world.planfix.edit_contact(contact, {"position": f"Chief {n}"})
+        world.settle()
+        for n, contact in enumerate(numbers):
+            if n != 7:
+                assert world.person_json(contact, office.account)["organizations"][0]["title"] == f"Chief {n}"
+        world.planfix.edit_contact(numbers[7], {"description": "the 7th"})
+        world.settle()
+        assert world.person_json(numbers[7], office.account)["biographies"][0]["value"] == "the 7th"
         check(world)

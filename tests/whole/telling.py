@@ -131,3 +131,31 @@ def copy_back(world: World, office: Office, contact: int, where: str) -> int:
         numbers = [{"number": one, "type": 1} for one in phones]
         world.contact(given, family, phones=numbers, group=office.group)
     return 2 if where == "both" else 1
+
+
+_LISTS = {"emails": "emailAddresses", "phones": "phoneNumbers"}
+_ONLY = {"notes": "biographies", "address": "addresses", "birthday": "birthdays", "gender": "genders"}
+_PARTS = {
+    "middle": ("names", "middleName"),
+    "family": ("names", "familyName"),
+    "position": ("organizations", "title"),
+    "company": ("organizations", "name"),
+}
+_DERIVED = ("displayName", "displayNameLastFirst", "unstructuredName", "metadata")
+
+
+def without(person: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a human leaves of a person's fields who clears one, by its canonical name."""
+    if name in _LISTS or name in _ONLY:
+        return {{**_LISTS, **_ONLY}[name]: []}
+    if name in _PARTS:
+        field, part = _PARTS[name]
+        left = [{k: v for k, v in one.items() if k not in (part, *_DERIVED)} for one in person[field]]
+        return {field: [one for one in left if one]}
+    field, key, value = {
+        "site": ("urls", "type", "homePage"),
+        "facebook": ("urls", "type", "facebook"),
+        "instagram": ("urls", "type", "instagram"),
+        "custom:10": ("userDefined", "key", "Shoe size"),
+    }.get(name, ("imClients", "protocol", name))
+    return {field: [one for one in person[field] if one.get(key) != value]}
