@@ -58,8 +58,11 @@ def main() -> None:
             fewest += edit(world, office, random, number)
             edits += number
             world.settle(at_most_s=48 * 3600.0)
+            world.sync(office.filter_id)  # a page that silently lost its end is made up for by a listing
+            world.settle(at_most_s=48 * 3600.0)
             progress.update(task, completed=edits)
         world.faults.chance = None
+        world.run_for(90_000.0)  # the daily listing
         world.settle()
         written = Counter(written_by(world.writes(mark)))
         faults = world.faults.counters()
