@@ -267,7 +267,7 @@ def test_a_contact_missing_twice_beside_all_known_members_is_gone() -> None:
         asked.append(ask.query.numbers)
         return page() if ask.query.companies else page(2, 10, 11, 12)
 
-    assert confirmed(Confirm("f", 3, "r", (1, 2), (10, 11, 12)), answer) == ((1,), (2,), ())
+    assert confirmed(Confirm("f", 3, "r", (1, 2), range(10, 15)), answer) == ((1,), (2,), ())
     assert asked == [(1, 2, 10, 11, 12)] * 4
 
 
@@ -283,8 +283,30 @@ def test_a_contact_missing_twice_beside_all_known_members_is_gone() -> None:
 )
 def test_a_short_answer_confirms_nothing(answers: list[tuple[int, ...]], result: tuple[Any, Any, Any]) -> None:
     rounds = iter(answers)
-    work = Confirm("f", 3, "r", (1,), (10, 11))
+    work = Confirm("f", 3, "r", (1,), (10, 11, 12))
     assert confirmed(work, lambda ask: page() if ask.query.companies else page(*next(rounds))) == result
+
+
+@pytest.mark.parametrize("known", range(1, 7))
+@pytest.mark.parametrize("number", [1, 99], ids=["before them", "after them"])
+def test_an_answer_that_is_cut_where_the_listing_was_confirms_nothing(number: int, known: int) -> None:
+    members = range(10, 10 + known)
+
+    def answer(ask: Ask) -> ContactPage:
+        there = sorted({*members, number} & set(ask.query.numbers))
+        return page() if ask.query.companies else page(*there[:known])
+
+    assert confirmed(Confirm("f", 3, "r", (number,), members), answer) == ((), (number,), ())
+
+
+@pytest.mark.parametrize("known", range(1, 7))
+def test_whoever_left_a_small_filter_is_gone(known: int) -> None:
+    members = range(10, 10 + known)
+
+    def answer(ask: Ask) -> ContactPage:
+        return page() if ask.query.companies else page(*sorted({*members} & set(ask.query.numbers)))
+
+    assert confirmed(Confirm("f", 3, "r", (99,), members), answer) == ((99,), (), ())
 
 
 def test_a_company_that_came_in_the_second_pass_is_present() -> None:

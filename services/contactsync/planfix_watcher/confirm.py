@@ -2,7 +2,8 @@
 
 A request carries the filter, "visible to" and the missing numbers together with more known members than missing
 ones. It counts only if all the known ones come back, twice in a row: an answer that is short, empty or for another
-condition than the one asked can then not pass for a departure.
+condition than the one asked can then not pass for a departure. Neither can one that is always cut at the same length:
+no more is asked for at once than the listing has shown, and where that is too little, the missing one alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def proofs(missing: Sequence[int], known: Sequence[int]) -> list[tuple[tuple[int
     known = sorted(set(known) - set(missing))
     if not known:
         return [((number,), ()) for number in missing]
-    size = max(1, min((NUMBERS_MAX - 1) // 2, len(known) - 1))
+    size = max(1, (min(NUMBERS_MAX - 1, len(known)) - 1) // 2)
     return [
         (part := tuple(missing[at : at + size]), tuple(known[: len(part) + 1])) for at in range(0, len(missing), size)
     ]
@@ -46,9 +47,21 @@ class Confirm:
     gone: set[int] = field(default_factory=set)
     proofs: list[tuple[tuple[int, ...], tuple[int, ...]]] = field(init=False)
     answered: bool = False
+    shown: int = field(init=False)
+    """So many rows at once the server has shown."""
 
     def __post_init__(self) -> None:
         self.proofs = proofs(self.missing, self.known)
+        self.shown = len(set(self.known) - set(self.missing))
+
+    @property
+    def _cramped(self) -> bool:
+        missing, known = self.proofs[self.place]
+        return bool(known) and len(missing) + len(known) > self.shown
+
+    @property
+    def _alone(self) -> bool:
+        return self._cramped and self.rounds == 1
 
     @property
     def done(self) -> bool:
@@ -64,7 +77,7 @@ class Confirm:
             Query(
                 filter_id=self.filter_id,
                 visible_to=self.owner,
-                numbers=tuple(sorted((*missing, *known))),
+                numbers=missing if self._alone else tuple(sorted((*missing, *known))),
                 companies=self.companies,
             )
         )
@@ -83,10 +96,10 @@ class Confirm:
 
     def _end_of_round(self) -> None:
         missing, known = self.proofs[self.place]
-        self.proven = self.proven and set(known) <= self.back
+        self.proven = self.proven and (self._alone or set(known) <= self.back)
         self.ever |= self.back & set(missing)
         self.rounds, self.companies, self.back = self.rounds + 1, False, set()
-        if self.rounds < ROUNDS:
+        if self.rounds < ROUNDS + self._cramped:
             return
         if self.proven:
             self.gone |= set(missing) - self.ever

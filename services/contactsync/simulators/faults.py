@@ -1,7 +1,7 @@
 """Which of the next requests go wrong, and how: one rule set for both simulated vendors.
 
-Pure. Semantic faults (`short_page`, `empty_page`, `expire_sync_tokens`) are asked for by the simulators; those of
-the transport are laid over them by `faulty` in-process and by `http.py`, which really cuts the connection.
+Pure. Semantic faults (`SEMANTIC_KINDS`) are asked for by the simulators; those of the transport are laid over them by
+`faulty` in-process and by `http.py`, which really cuts the connection.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .wire import Request, Response
 TRANSPORT_KINDS: Final = frozenset(
     {"lost_answer", "reset", "status", "status_after", "delay", "html", "truncate_body"}
 )
-SEMANTIC_KINDS: Final = frozenset({"short_page", "empty_page", "expire_sync_tokens"})
+SEMANTIC_KINDS: Final = frozenset({"short_page", "empty_page", "capped_list", "expire_sync_tokens"})
 _HTML: Final = "text/html; charset=UTF-8"
 _JSON: Final = "application/json; charset=UTF-8"
 
@@ -27,7 +27,8 @@ class Fault:
     """One rule. ``path`` is searched (regular expression) in the decoded path.
 
     ``times`` requests are hit, after the first ``skip`` matching ones passed; None is for ever. ``status`` and
-    ``body`` belong to `status` and `status_after`, ``seconds`` to `delay`, ``keep`` to `short_page` (None: half);
+    ``body`` belong to `status` and `status_after`, ``seconds`` to `delay`, ``keep`` to `short_page` and
+    `capped_list` (None: half);
     ``honest``: the totals of a cut list still tell the truth.
 
     ==================  =========================================================================
@@ -40,6 +41,7 @@ class Fault:
     `truncate_body`     the request takes effect, half of the answer's body arrives
     `short_page`        a list silently loses its end and says that it is complete
     `empty_page`        a list is empty and says that it is complete
+    `capped_list`       a list has at most ``keep`` rows over all its pages and says that it is complete
     `expire_sync_tokens`  every sync token given out so far is expired (Google)
     ==================  =========================================================================
     """

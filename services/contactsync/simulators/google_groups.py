@@ -62,7 +62,7 @@ class GoogleGroups(GooglePeople):
             start = page_point.position
         total = len(groups)
         page = groups[start : start + size]
-        fault = self.faults.first(request, "short_page", "empty_page")
+        fault = self.faults.first(request, "short_page", "empty_page", "capped_list")
         if fault is not None:
             keep = 0 if fault.kind == "empty_page" else len(page) // 2 if fault.keep is None else fault.keep
             page = page[:keep]

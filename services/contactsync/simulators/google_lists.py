@@ -118,7 +118,7 @@ class GoogleLists(GoogleBase):
             start, snapshot = 0, self._begin(account, request, point)
         else:
             start, snapshot = self._continue(account, request, page_token)
-        fault = self.faults.first(request, "short_page", "empty_page")
+        fault = self.faults.first(request, "short_page", "empty_page", "capped_list")
         if fault is not None:
             page, total, more = _cut(snapshot.versions, start, size, fault)
         else:
@@ -203,6 +203,10 @@ def _cut(
 ) -> tuple[Sequence[PersonVersion], int, bool]:
     """A page that lost its end and says that nothing more comes; with ``honest``, its total still tells."""
     page = versions[start : start + size]
+    if fault.kind == "capped_list":
+        most = len(versions) // 2 if fault.keep is None else fault.keep
+        page = page[: max(0, most - start)]
+        return page, len(versions) if fault.honest else min(most, len(versions)), start + size < most
     keep = 0 if fault.kind == "empty_page" else (len(page) // 2 if fault.keep is None else fault.keep)
     page = page[:keep]
     return page, len(versions) if fault.honest else start + len(page), False

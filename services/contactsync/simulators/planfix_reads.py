@@ -53,7 +53,7 @@ class PlanfixReads(PlanfixHands):
         body = read_body(request)
         offset, size = _page(body)
         numbers = self._select(caller, body, offset, now_s)[offset : offset + size]
-        numbers = self._shortened(request, numbers)
+        numbers = self._shortened(request, numbers, offset)
         view = View(
             _with_fields(body.get("fields"), Fields(("id",), ())),
             caller.employee.timezone,
@@ -66,14 +66,15 @@ class PlanfixReads(PlanfixHands):
             answer["sourceId"] = body["sourceId"]
         return 200, answer
 
-    def _shortened(self, request: Request, rows: Sequence[Row]) -> Sequence[Row]:
+    def _shortened(self, request: Request, rows: Sequence[Row], offset: int = 0) -> Sequence[Row]:
         """A list that the server cuts although more is there: the fault behind several sync disasters."""
-        fault = self.faults.first(request, "empty_page", "short_page")
+        fault = self.faults.first(request, "empty_page", "short_page", "capped_list")
         if fault is None:
             return rows
         if fault.kind == "empty_page":
             return ()
-        return rows[: len(rows) // 2 if fault.keep is None else fault.keep]
+        keep = len(rows) // 2 if fault.keep is None else fault.keep
+        return rows[: max(0, keep - offset) if fault.kind == "capped_list" else keep]
 
     def _select(self, caller: Caller, body: Mapping[str, Any], offset: int, now_s: float) -> Sequence[int]:
         """The numbers of a list, ascending; kept for its next pages until anything changes."""
@@ -213,7 +214,7 @@ class PlanfixReads(PlanfixHands):
         asked = str(body["fields"]).split(",") if body.get("fields") else ["id"]
         fields = [name for name in USER_FIELDS if name in {each.strip() for each in asked}]
         fitting = [each for each in self.store.employees.values() if _user_fits(each, body)]
-        employees = self._shortened(request, fitting[offset : offset + size])
+        employees = self._shortened(request, fitting[offset : offset + size], offset)
         prefixed = body.get("prefixedId") is True
         page = [user_json(each, fields, prefixed=prefixed) for each in employees]
         return 200, {"result": "success", "users": page}
