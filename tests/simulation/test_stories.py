@@ -150,6 +150,7 @@ CUTS: dict[str, dict[str, Any]] = {
     "a short page": {"kind": "short_page"},
     "an empty page": {"kind": "empty_page"},
     "a page of one": {"kind": "short_page", "keep": 1},
+    "fifteen in all": {"kind": "capped_list", "keep": 15},
     "a truncated body": {"kind": "truncate_body"},
     "a count that does not fit": {"kind": "short_page", "honest": True},
 }
@@ -182,6 +183,25 @@ def test_d03_a_list_without_its_end_deletes_nobody(lists: str, cut: dict[str, An
         assert world.writes(mark) == []
         assert people(world, office) == everybody
         assert members(world, office) == ours
+        assert set(states(world, office).values()) == {"in_sync"}
+        check(world)
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 3, 5])
+@pytest.mark.parametrize("lists", ["connections", "contact/list", "contactGroups"])
+def test_d03_a_list_that_is_always_cut_at_the_same_length_deletes_nobody(lists: str, at_most: int) -> None:
+    """The same with few contacts, where whoever is asked about may be cut off each time, too."""
+    with harsh() as world:
+        office = world.office(7)
+        everybody, mark = people(world, office), world.mark()
+        world.fault("capped_list", lists, times=None, keep=at_most)
+        world.google.expire_sync_tokens(office.account.email)
+        world.sync(office.filter_id)
+        world.run_for(1900.0)
+        assert world.writes(mark) == []
+        world.mended()
+        world.settle()
+        assert people(world, office) == everybody
         assert set(states(world, office).values()) == {"in_sync"}
         check(world)
 
