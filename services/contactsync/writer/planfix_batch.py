@@ -101,9 +101,11 @@ def keys_of(value: Value | None) -> list[str]:
 
 
 def proof(missing: Sequence[int], known: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Which of the missing contacts can be asked for together with more known ones, and with which (2.4)."""
+    """Which of the missing contacts can be asked for together with more known ones, and with which (2.4): no more at
+    once than the server has shown at once, so that an answer always cut at the same length proves nothing."""
     usable = [number for number in known if number not in set(missing)]
-    count = min(len(missing), max(0, len(usable) - 1), (GROUP_MAX - 1) // 2)
+    some = max((min(GROUP_MAX, len(usable)) - 1) // 2, 1 if len(usable) > 1 else 0)
+    count = min(len(missing), some)
     return tuple(missing[:count]), tuple(usable[: count + 1]) if count else ()
 
 
