@@ -206,6 +206,28 @@ def test_d03_a_list_that_is_always_cut_at_the_same_length_deletes_nobody(lists: 
         check(world)
 
 
+@pytest.mark.parametrize("at_most", [3, 4, 5])
+def test_d03_a_cut_list_of_who_may_be_edited_locks_nobody(at_most: int) -> None:
+    """The same list of rights: whoever was cut off looked locked, and what people typed on the phone was undone."""
+    with harsh() as world:
+        office = world.office(7)
+        email = office.account.email
+        world.fault("capped_list", "contact/list", times=None, keep=at_most)
+        for contact in office.contacts:
+            world.hands.edit_google(
+                email, world.person(contact, office.account), "position", f"Chief {contact}", contact
+            )
+        world.run_for(1500.0)
+        for contact in office.contacts:
+            person = world.person(contact, office.account)
+            assert (world.hands.in_google(email, person) or {})["position"] == f"Chief {contact}"
+        world.mended()
+        world.settle()
+        for contact in office.contacts:
+            assert (world.hands.in_planfix(contact) or {})["position"] == f"Chief {contact}"
+        check(world)
+
+
 # ---- D4
 
 

@@ -1,10 +1,10 @@
-"""What the writer makes of Planfix's answers about single fields and new contacts."""
+"""What the writer makes of Planfix's answers about single fields, new contacts and rights."""
 
 from __future__ import annotations
 
 import pytest
 
-from contactsync.writer.planfix_batch import alike_new, fewer_emails
+from contactsync.writer.planfix_batch import alike_new, confirmed_missing, fewer_emails, proof
 from contactsync_contracts.contact import Contact, Element
 
 
@@ -51,3 +51,23 @@ SENT: Contact = {"given": "Ann", "family": "Lee", "emails": mails("a"), "phones"
 )
 def test_a_new_contact_is_the_one_that_was_sent(found: Contact, expected: bool) -> None:
     assert alike_new(SENT, found) is expected
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 3, 4, 7, 60, 99, 100])
+@pytest.mark.parametrize("missing", [1, 5, 80])
+def test_no_more_is_asked_for_than_was_shown_at_once(missing: int, known: int) -> None:
+    asked, with_known = proof(range(1000, 1000 + missing), range(known))
+    assert len(with_known) > len(asked) or not asked
+    assert len(asked) + len(with_known) <= max(3, known)
+    assert bool(asked) == (known > 1)
+
+
+def test_an_answer_that_is_always_cut_at_the_same_length_locks_nobody() -> None:
+    editable = range(1, 8)
+    for most in range(3, 7):
+        missing = list(editable[most:])
+        while missing:
+            asked, with_known = proof(missing, editable[:most])
+            answers = [[number for number in editable if number in (*asked, *with_known)][:most]] * 2
+            assert confirmed_missing(asked, with_known, answers) == frozenset()
+            missing = [number for number in missing if number not in asked]
