@@ -29,10 +29,13 @@ from contactsync_contracts.messages import (
     FilterObserved,
     FilterState,
     PlanfixConfirmed,
+    PlanfixContact,
     PlanfixListed,
     PlanfixObserved,
 )
 
+UNDER_WAY_S = 30.0
+"""A contact that we may be creating ourselves is looked at again after so long."""
 UNPROVEN_MAX = 10
 """Without a known member, at most so many contacts are asked for one by one."""
 
@@ -61,6 +64,8 @@ def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
             elif event.member and event.seen_at <= draft.filter.left_at:
                 # It may be one that has left since: what it is now decides.
                 draft.wishes.planfix_contacts[number] = 0.0
+            elif event.member and _may_be_under_way(draft, contact):
+                draft.wishes.planfix_contacts[number] = now + UNDER_WAY_S
             elif event.member:
                 draft.put(
                     Link(
@@ -92,6 +97,13 @@ def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
         if held and seen.planfix_hash != link.planfix_hash:
             seen = replace(seen, matched=False)
         draft.put(seen)
+
+
+def _may_be_under_way(draft: Draft, contact: PlanfixContact) -> bool:
+    """Whether it may be one that we are just creating for a person under the label: its answer is still to come, and
+    without a number or an address nothing but that answer says whose it is."""
+    keyless = not contact.fields.get("phones") and not contact.fields.get("emails")
+    return keyless and any(arrival.stage == "creating" for arrival in draft.arrivals.values())
 
 
 def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
