@@ -265,6 +265,11 @@ CREATES = {
     "a label": ("contactGroups$", "POST", 2),
     "a Planfix contact": ("contact/$", "POST", 2),
 }
+TYPED: dict[str, dict[str, Any]] = {
+    "a name alone": {"names": named("Eve", "Typed")},
+    "a number": {"names": named("Eve", "Typed"), "phoneNumbers": [{"value": "+4930987654"}]},
+    "an address": {"names": named("Eve", "Typed"), "emailAddresses": [{"value": "eve@typed.test"}]},
+}
 
 
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
@@ -282,7 +287,7 @@ def test_d05_what_was_stored_and_not_answered_is_not_made_twice(what: str, lost:
         world.enable(office.filter_id, office.account, defaults=defaults(office))
         world.settle()
         if what == "a Planfix contact":
-            type_in(world, office, names=named("Eve", "Typed"), phoneNumbers=[{"value": "+4930987654"}])
+            type_in(world, office, **TYPED["a number"])
             world.settle()
         assert any(fault.hits for fault in world.faults.rules) or world.system.kills
         assert len(people(world, office)) == len(members(world, office))
@@ -290,6 +295,27 @@ def test_d05_what_was_stored_and_not_answered_is_not_made_twice(what: str, lost:
             len(world.planfix.store.contacts) == len(members(world, office)) == count + (what == "a Planfix contact")
         )
         assert list(labels(world, office).values()) == ["Clients"]
+        check(world)
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+@pytest.mark.parametrize("fields", TYPED.values(), ids=TYPED)
+def test_d05_a_contact_made_in_planfix_without_an_answer_is_found_by_whatever_it_has(
+    fields: dict[str, Any], lost: dict[str, Any]
+) -> None:
+    """The same towards the CRM, which refuses a second e-mail, but takes a second contact without one."""
+    with harsh() as world:
+        office = world.office(2)
+        if lost:
+            world.fault(path="contact/$", method="POST", times=2, **lost)
+        else:
+            world.kill("writer", "after", "POST .*contact/$")
+        person = type_in(world, office, **fields)
+        world.settle()
+        assert any(fault.hits for fault in world.faults.rules) or world.system.kills
+        assert len(world.planfix.store.contacts) == 3
+        assert world.person(max(world.planfix.store.contacts), office.account) == person
+        assert set(states(world, office).values()) == {"in_sync"}
         check(world)
 
 
@@ -361,6 +387,24 @@ def test_d07_servers_that_tidy_up_what_is_written_get_one_write(what: str, side:
         assert max(sum(one.vendor == vendor for one in writes) for vendor in ("planfix", "google")) == 1
         assert world.idle(3) == []
         check(world, formatted=FORMATTED.get(what, ()))
+
+
+def test_d07_the_same_number_typed_in_two_ways_on_both_sides_is_one() -> None:
+    """And both people were right: each had typed the number as it is usual there."""
+    with harsh(planfix={"reformats": True}, settings={"DEFAULT_REGION": "DE"}) as world:
+        office = world.office(2)
+        ann = office.contacts[0]
+        person = world.person(ann, office.account)
+        world.hands.touched.add(person)
+        mark = world.mark()
+        world.planfix.edit_contact(ann, {"phones": [{"number": "030 123456", "type": 2}]})
+        world.google.edit_person(
+            office.account.email, person, {"phoneNumbers": [{"value": "+49 (30) 12-34-56", "type": "work"}]}
+        )
+        world.settle()
+        assert [write for write in world.writes(mark) if write.status == 200] == []
+        assert world.person_json(ann, office.account)["phoneNumbers"][0]["value"] == "+49 (30) 12-34-56"
+        check(world)
 
 
 # ---- D8
@@ -494,6 +538,34 @@ def test_d10_two_people_merged_in_google_leave_both_contacts_in_planfix(named_pr
         world.planfix.edit_contact(bob, {"description": "edited later"})
         world.settle()
         assert len(people(world, office)) == 2
+        check(world)
+
+
+@pytest.mark.parametrize("survivor", ["the private person", "our person"])
+@pytest.mark.parametrize("away", [False, True], ids=["seen at once", "while nobody watched"])
+def test_d10_our_person_merged_with_a_private_one_stays_the_contacts(survivor: str, away: bool) -> None:
+    """The same tool made the merged contact once more, since the name it knew was gone."""
+    with harsh() as world:
+        office = world.office(3)
+        ann, email = office.contacts[0], office.account.email
+        ours = world.person(ann, office.account)
+        private = world.google.add_person(
+            email,
+            {"names": named("Annie", ""), "nicknames": [{"value": "A."}], "urls": [{"value": "https://a.test"}]},
+        )
+        world.settle()
+        if away:
+            world.stop()
+        kept, gone = (private, ours) if survivor == "the private person" else (ours, private)
+        world.hands.touched |= {kept, gone}
+        world.google.merge_people(email, kept, gone)
+        world.start()
+        world.settle()
+        assert states(world, office) == dict.fromkeys(office.contacts, "in_sync")
+        assert world.person(ann, office.account) == kept
+        assert world.person_json(ann, office.account)["nicknames"][0]["value"] == "A."
+        assert len(people(world, office)) == 3
+        assert in_trash(world, office) == []
         check(world)
 
 
@@ -983,13 +1055,40 @@ def test_d18_a_company_that_planfix_does_not_have_costs_neither_side_its_value()
         check(world)
 
 
+@pytest.mark.parametrize("field", ["companies", "description", "phones", "birthDate"])
+def test_d18_a_field_that_planfix_stops_showing_is_unknown_and_not_empty(field: str) -> None:
+    """The same through a lost right: the field was missing in the answers, and was cleared for everybody."""
+    with harsh() as world:
+        office = world.office(2, go=False)
+        world.contact("Plain", "Person", group=office.group)  # who has none of it: Planfix shows what is empty
+        acme = world.planfix.add_contact({"name": "Acme", "isCompany": True, "template": {"id": 2}})
+        for contact in office.contacts:
+            more = {"description": "called", "birthDate": {"date": "12-03-1980"}, "companies": [{"id": acme}]}
+            world.planfix.edit_contact(contact, more)
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        before = [without_versions(world.person_json(contact, office.account)) for contact in office.contacts]
+        mark = world.mark()
+        world.planfix.set_options(hidden_fields=frozenset({field}), hidden_as="absent")
+        world.planfix.touch_all()
+        world.settle()
+        assert world.writes(mark) == []
+        world.planfix.edit_contact(office.contacts[0], {"position": "Chief"})
+        world.settle()
+        after = [without_versions(world.person_json(contact, office.account)) for contact in office.contacts]
+        assert changed_fields(before[0], after[0]) == {"organizations"}
+        assert after[0]["organizations"][0]["name"] == "Acme"
+        assert after[1] == before[1]
+
+
 # ---- D19
 
 
 @pytest.mark.parametrize("trash_counts", [True, False], ids=["the trash counts", "the trash is free"])
 def test_d19_places_go_to_the_lowest_numbers_and_nobody_is_removed_to_make_room(trash_counts: bool) -> None:
     """Salesforce for Outlook took a random 5,000 of more than 5,000, other ones on each run."""
-    with harsh(google={"contacts_max": 14, "trash_counts": trash_counts}) as world:
+    slowly = {"POLL_PLANFIX_SECONDS": "900", "POLL_GOOGLE_SECONDS": "900", "FULL_SCAN_SECONDS": "3600"}
+    with harsh(google={"contacts_max": 14, "trash_counts": trash_counts}, settings=slowly) as world:
         office = world.office(16, go=False)
         email = office.account.email
         late, *others = office.contacts
@@ -1067,4 +1166,23 @@ def test_d20_answers_in_another_order_and_in_part_mix_nobody_up(batches: str) ->
         world.planfix.edit_contact(numbers[7], {"description": "the 7th"})
         world.settle()
         assert world.person_json(numbers[7], office.account)["biographies"][0]["value"] == "the 7th"
+        check(world)
+
+
+def test_d20_a_number_and_a_name_that_move_to_another_contact_take_nobody_along() -> None:
+    """The same through people: Ann's number went to Bob, Bob was renamed, and the two cards changed places."""
+    with harsh() as world:
+        office = world.office(2)
+        ann, bob = office.contacts
+        cards = {contact: world.person(contact, office.account) for contact in (ann, bob)}
+        numbers = [f"+4915117{office.group:02}000{n}" for n in (1, 2)]
+        world.planfix.edit_contact(ann, {"phones": [], "name": "Given2", "lastname": "Family2"})
+        world.planfix.edit_contact(bob, {"phones": [{"number": numbers[0], "type": 1}], "name": "Given1"})
+        world.planfix.edit_contact(bob, {"lastname": "Family1", "email": "new@people.test"})
+        world.planfix.edit_contact(ann, {"email": f"p2.{office.group}@people.test"})
+        world.settle()
+        assert {contact: world.person(contact, office.account) for contact in (ann, bob)} == cards
+        assert "phoneNumbers" not in world.person_json(ann, office.account)
+        assert world.person_json(bob, office.account)["phoneNumbers"][0]["canonicalForm"] == numbers[0]
+        assert world.person_json(bob, office.account)["names"][0]["familyName"] == "Family1"
         check(world)
