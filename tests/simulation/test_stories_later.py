@@ -295,3 +295,280 @@ def test_d24_one_contact_that_google_refuses_holds_up_nobody_else(op: str) -> No
 
 POISON: dict[str, Any] = {"phones": [{"number": f"+4915200{n:05}", "type": 1} for n in range(600)]}
 CURE: dict[str, Any] = {"phones": [{"number": "+491520000001", "type": 1}]}
+
+
+@pytest.mark.parametrize("how", ["typed in", "changed"])
+def test_d24_one_contact_that_planfix_refuses_holds_up_nobody_else(how: str) -> None:
+    """And towards the CRM: one name with a rocket in it, and nothing typed in after it arrived."""
+    with harsh(planfix={"emoji": "reject"}) as world:
+        office = world.office(12)
+        email = office.account.email
+        fields = dict.fromkeys(office.contacts, "Chief") | {office.contacts[4]: "Chief \N{ROCKET}"}
+        if how == "changed":
+            for contact, text in fields.items():
+                person = world.person(contact, office.account)
+                world.hands.edit_google(email, person, "position", text, contact if text == "Chief" else 0)
+        else:
+            for contact, text in fields.items():
+                phones = [{"value": f"+4930777{contact:03}"}]
+                type_in(world, office, names=named(f"Typed{contact}", text), phoneNumbers=phones)
+        world.settle()
+        stuck = [row for row in world.contacts(office.filter_id) if row["state"] != "in_sync"]
+        assert [row["state"] for row in stuck] == ["quarantined"], stuck
+        assert "Planfix does not take this contact" in stuck[0]["reason"]
+        if how == "changed":
+            found = [(world.hands.in_planfix(contact) or {})["position"] for contact in office.contacts]
+            assert found == ["" if contact == office.contacts[4] else "Chief" for contact in office.contacts]
+        else:
+            assert len(world.planfix.store.contacts) == 12 + 11
+        check(world)
+
+
+# ---- D25
+
+
+NO_GOOD = '{"error":{"code":400,"message":"Request contains an invalid argument.","status":"INVALID_ARGUMENT"}}'
+REFUSALS: dict[str, dict[str, Any]] = {
+    "Google changes": {"path": "batchUpdateContacts|updateContact", "body": NO_GOOD},
+    "Google creates": {"path": "batchCreateContacts|createContact", "body": NO_GOOD},
+    "Planfix changes": {"path": "/contact/[0-9]+$", "method": "POST", "body": '{"result":"fail","code":2004}'},
+    "Planfix creates": {"path": "/contact/$", "method": "POST", "body": '{"result":"fail","code":2004}'},
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_d25_what_is_refused_for_good_is_tried_a_few_times_and_told_once(what: str) -> None:
+    """A sync sent the same bad request every five minutes for weeks, and nobody was told."""
+    with harsh() as world:
+        office = world.office(4)
+        ann, email = office.contacts[0], office.account.email
+        refusal = world.fault("status", times=None, status=400, **REFUSALS[what])
+        match what:
+            case "Google changes":
+                world.planfix.edit_contact(ann, {"position": "Chief"})
+            case "Google creates":
+                world.contact("Eve", "New", email="eve@people.test", group=office.group)
+            case "Planfix changes":
+                world.hands.edit_google(email, world.person(ann, office.account), "position", "Chief", 0)
+            case _:
+                type_in(world, office, names=named("Eve", "New"), phoneNumbers=[{"value": "+4930987654"}])
+        world.settle()
+        tries = refusal.hits
+        assert 1 <= tries <= 5
+        world.run_for(43_200.0)
+        assert refusal.hits == tries
+        (row,) = [row for row in world.contacts(office.filter_id) if row["state"] != "in_sync" or row["notes"]]
+        assert row["reason"] or row["notes"]
+        held = [
+            one
+            for one in world.server.streams["EVENTS"].messages.values()
+            if one.headers.get("Contactsync-Type") == "ContactHeldBack.v1"
+        ]
+        assert len(held) <= 1
+        assert world.status(office.filter_id)["state"] == "in_sync"
+        world.mended()
+        world.sync(office.filter_id)
+        world.settle()
+        assert set(states(world, office).values()) == {"in_sync"}
+
+
+# ---- D26
+
+
+@pytest.mark.parametrize("pages", [1, 2], ids=["at the first page", "in the middle of the pages"])
+@pytest.mark.parametrize("often", [1, 4], ids=["once", "again and again"])
+def test_d26_an_expired_sync_token_costs_a_listing_and_nobody(pages: int, often: int) -> None:
+    """A sync token expired (400, not 410); it was used for ever after, or those not in the answer were deleted."""
+    with harsh() as world:
+        office = world.office(6, go=False)
+        email = office.account.email
+        private = world.google.add_private_people(email, 1_050 if pages == 2 else 5)
+        world.run_for(60.0)
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        everybody, mark = people(world, office), world.mark()
+        ann, bob = office.contacts[:2]
+        world.hands.touched |= set(private)
+        expiry = world.fault("expire_sync_tokens", "connections", times=often, skip=pages - 1)
+        world.google.touch_all(email)
+        world.hands.edit_google(email, world.person(ann, office.account), "notes", "typed meanwhile", ann)
+        world.hands.delete_person(email, world.person(bob, office.account), bob)
+        world.run_for(2_000.0)
+        assert expiry.hits == often
+        world.settle()
+        assert (world.hands.in_planfix(ann) or {})["notes"] == "typed meanwhile"
+        assert states(world, office)[bob] == "dismissed"
+        assert thrown_away(world.writes(mark)) == []
+        assert len(world.writes(mark)) == 1
+        assert len(people(world, office)) == len(everybody) - 1
+        before = world.google.counters()["requests"].get("people.connections.list", 0)
+        world.run_for(3_000.0)
+        listed = world.google.counters()["requests"].get("people.connections.list", 0) - before
+        assert listed <= 3_000 / 100 + 2 * (1 + pages)
+        check(world)
+
+
+@pytest.mark.parametrize("moment", ["at rest", "in the first sync", "with something to write"])
+def test_d26_a_revoked_grant_asks_for_the_person_within_one_cycle(moment: str) -> None:
+    """A revoked grant was refreshed in a loop for months; the user saw "syncing"."""
+    with harsh() as world:
+        office = world.office(5, go=False)
+        email, ann = office.account.email, office.contacts[0]
+        asked = world.fault("delay", "^/token", times=None)
+        world.enable(office.filter_id, office.account)
+        if moment == "in the first sync":
+            world.run_for(3.0)
+        else:
+            world.settle()
+        world.revoke(office.account)
+        if moment == "with something to write":
+            world.hands.edit_planfix(email, ann, "notes", "while it was revoked")
+        world.run_for(world.settings.poll_google_seconds + 30.0)
+        assert world.status(office.filter_id)["state"] == "reconnect_needed"
+        assert "Connect it again" in world.status(office.filter_id)["reason"]
+        world.hands.edit_planfix(email, ann, "notes", "while it was revoked, too")
+        tried, mark = asked.hits, world.mark()
+        requests = sum(world.google.counters()["requests"].values())
+        world.run_for(20_000.0)
+        assert asked.hits - tried <= 1
+        assert sum(world.google.counters()["requests"].values()) == requests
+        assert world.writes(mark) == []
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        assert (world.hands.in_google(email, world.person(ann, office.account)) or {})["notes"] == (
+            "while it was revoked, too"
+        )
+        assert len(people(world, office)) == 5
+        check(world)
+
+
+# ---- D27
+
+
+LOSSES: dict[str, tuple[str, ...]] = {
+    "everything": ("",),
+    "what the filter knows": ("state.filter.",),
+    "its links": ("state.filter.{f}.link.",),
+    "half of its links": ("state.filter.{f}.link.1", "state.filter.{f}.link.3", "state.filter.{f}.link.5"),
+    "what the account knows": ("state.account.",),
+    "who is who in the account": ("state.account.101.person.",),
+    "how far Google was read": ("state.account.101.cursor",),
+    "what is known of Planfix": ("state.planfix.",),
+    "the history and the quotas": ("history.", "quota."),
+}
+
+
+def lose(world: World, office: Office, what: str) -> None:
+    world.stop()
+    assert world.lose_state(*(prefix.format(f=office.filter_id) for prefix in LOSSES[what] if prefix))
+
+
+def edit_both_sides(world: World, office: Office) -> None:
+    """One edit on each side."""
+    email = office.account.email
+    ann, bob, *_ = office.contacts
+    world.hands.edit_planfix(email, ann, "notes", "from Planfix")
+    world.hands.edit_google(email, world.person(bob, office.account), "notes", "from Google", bob)
+
+
+def assert_both_arrived(world: World, office: Office) -> None:
+    email = office.account.email
+    for contact, text in zip(office.contacts[:2], ("from Planfix", "from Google"), strict=True):
+        assert (world.hands.in_planfix(contact) or {})["notes"] == text
+        assert (world.hands.in_google(email, world.person(contact, office.account)) or {})["notes"] == text
+
+
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["edited afterwards", "edited meanwhile"])
+@pytest.mark.parametrize("what", LOSSES)
+def test_d27_a_lost_state_costs_nobody_and_doubles_nobody(what: str, meanwhile: bool) -> None:
+    """A sync's database was gone; the empty one was taken for "all deleted", and the other side was emptied."""
+    with harsh() as world:
+        office = world.office(6, go=False)
+        email = office.account.email
+        adopted = world.google.add_person(
+            email,
+            {"names": named("Given6", "Family6"), "emailAddresses": [{"value": f"p6.{office.group}@people.test"}]},
+        )
+        world.hands.adopted.add(adopted)
+        world.run_for(60.0)
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        everybody, pairs, mark = people(world, office), world.hands.people_of(email), world.mark()
+        lose(world, office, what)
+        if meanwhile:
+            edit_both_sides(world, office)
+        world.enable(office.filter_id, office.account)
+        world.sync(office.filter_id)
+        world.settle()
+        if not meanwhile:
+            edit_both_sides(world, office)
+            world.settle()
+        assert thrown_away(world.writes(mark)) == []
+        assert creates(world.writes(mark)) == []
+        assert people(world, office) == everybody
+        assert world.hands.people_of(email) == pairs
+        assert_both_arrived(world, office)
+        check(world)
+
+
+@pytest.mark.parametrize("fences", [True, False], ids=["fences kept", "fences lost, too"])
+def test_d27_an_old_copy_of_the_state_undoes_nothing(fences: bool) -> None:
+    """Somebody restored last week's backup of the database, and the phones went back a week, deletions included."""
+    with harsh() as world:
+        office = world.office(6)
+        email = office.account.email
+        ann, bob, cem, dan, *_ = office.contacts
+        world.stop()
+        saved = world.copy_state()
+        world.start()
+        edit_both_sides(world, office)
+        world.hands.delete_person(email, world.person(cem, office.account), cem)
+        world.hands.trash(dan)
+        world.hands.note_absences()
+        eve = world.contact("Eve", "New", email="eve@people.test", group=office.group)
+        fay = type_in(world, office, names=named("Fay", "Typed"), phoneNumbers=[{"value": "+4930987654"}])
+        world.settle()
+        typed = next(contact for contact, names in world.hands.people_of(email).items() if fay in names)
+        everybody, pairs, mark = people(world, office), world.hands.people_of(email), world.mark()
+        world.stop()
+        world.roll_back(saved, keep=("epoch.",) if fences else ("nothing",))
+        world.start()
+        world.sync(office.filter_id)
+        world.settle()
+        assert thrown_away(world.writes(mark)) == []
+        assert creates(world.writes(mark)) == []
+        assert people(world, office) == everybody
+        assert world.hands.people_of(email) == pairs
+        assert {eve, typed} <= pairs.keys()
+        assert_both_arrived(world, office)
+        assert states(world, office)[cem] == "dismissed"
+        check(world)
+
+
+def test_d27_after_a_loss_nobody_comes_back_who_was_thrown_away_until_somebody_agrees() -> None:
+    """With the state went the memory of what had been deleted by hand: everything came back at once."""
+    with harsh() as world:
+        office = world.office(6)
+        email = office.account.email
+        for gone in office.contacts[:2]:
+            world.hands.delete_person(email, world.person(gone, office.account), gone)
+        world.settle()
+        assert len(people(world, office)) == 4
+        lose(world, office, "everything")
+        mark = world.mark()
+        world.enable(office.filter_id, office.account)
+        world.settle()
+        assert creates(world.writes(mark)) == []
+        assert len(people(world, office)) == 4
+        status = world.status(office.filter_id)
+        assert status["state"] == "frozen"
+        assert [(plan["kind"], plan["actions"]) for plan in status["plans"]] == [("again", 2)]
+        edit = office.contacts[3]
+        world.hands.edit_planfix(email, edit, "notes", "goes on meanwhile")
+        world.settle()
+        assert (world.hands.in_google(email, world.person(edit, office.account)) or {})["notes"] == "goes on meanwhile"
+        assert len(world.approve(office.filter_id)) == 1
+        world.settle()
+        assert len(people(world, office)) == len(members(world, office)) == 6
+        assert set(states(world, office).values()) == {"in_sync"}
+        check(world)
