@@ -121,7 +121,8 @@ def _partners(arrival: Arrival, contacts: Sequence[PlanfixContact], hasher: Hash
 def created(arrival: Arrival, item: SettledItem, answered_at: float, now: float) -> Link | Arrival:
     """The new contact's link; whether Planfix counts it to the filter is asked next."""
     if item.outcome is not Outcome.DONE or item.planfix is None or item.contact is None:
-        return _held(arrival, reasons.refused("planfix", item.reason))
+        state = "quarantined" if item.outcome is Outcome.REFUSED else "held_back"
+        return _held(arrival, reasons.refused("planfix", item.reason), state)
     link = link_of(arrival, item.planfix, answered_at, now)
     source = arrival.source or arrival.google
     both = item.planfix.fields.keys() & source.keys()

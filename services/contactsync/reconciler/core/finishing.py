@@ -227,10 +227,10 @@ def _busy(draft: Draft) -> bool:
 def _update_figures(draft: Draft, now: float) -> bool:
     if draft.record is None:
         return False
-    held = sum(1 for a in draft.arrivals.values() if a.stage == "held")
     counts = draft.index.counts()
-    if held:
-        counts["held_back"] = counts.get("held_back", 0) + held
+    for arrival in draft.arrivals.values():
+        if arrival.stage == "held":
+            counts[arrival.state] = counts.get(arrival.state, 0) + 1
     open_ = len(draft.index.open)
     if counts != draft.record.counts or open_ != draft.record.open:
         draft.record = replace(draft.record, counts=counts, open=open_)
