@@ -553,7 +553,7 @@ class World:
     def _behind(self, side: str, one: Any, latest: int) -> SettledItem:
         """As the writer answers an older state (`writer/witness.py`)."""
         known = self.identity.get(one.contact)
-        if side == "planfix" or known is None or one.op == "remove":
+        if side == "planfix" or known is None or one.op in ("remove", "release"):
             return _item(one, Outcome.STALE, latest=latest)
         person = self.people.get(known[0])
         off = person is not None and self.label and self.label_name not in person.labels
@@ -562,6 +562,8 @@ class World:
         return _item(one, outcome, latest=latest, person=shown, kept=known[1])
 
     def _write_google(self, one: GoogleMutation) -> SettledItem:
+        if one.op == "release":
+            return _item(one, Outcome.DONE)
         if one.contact in self.refuse:
             return _item(one, Outcome.REFUSED, reason=self.refuse[one.contact])
         known, kept = self.identity.get(one.contact, (one.resource, None))
@@ -580,6 +582,9 @@ class World:
             return _item(one, Outcome.GONE)
         if one.op != "ensure" and one.etag is not None and one.etag != person.etag:
             return _item(one, Outcome.STALE, person=self._shown(person))
+        as_wanted = one.op == "update" and not one.fields and self.label_name in person.labels
+        if as_wanted and {stamp.contact for stamp in person.stamps} == {one.contact} and one.raw is not None:
+            return _item(one, Outcome.DONE, kept=kept)  # no request is made for that
         self.now += 1
         self.writes.append(f"google {one.op} {one.contact}")
         self._touch(person)

@@ -460,13 +460,14 @@ class GoogleMutation(Model):
     identity map. ``update``: these ``fields`` (changed ones only) are written over ``raw`` at ``etag``, the label
     is on. ``adopt``: like update for a person that was found by match: the stamp says *adopted*.
     ``remove``: the label comes off; a person of ours that nothing else holds is deleted.
+    ``release``: a human took the person from this filter: nothing is written, but another filter merges its fields.
     ``at``: when it was decided.
     """
 
     contact: ContactNumber
     mutation_id: str
     revision: Annotated[int, Field(ge=1)]
-    op: Literal["ensure", "update", "adopt", "remove"]
+    op: Literal["ensure", "update", "adopt", "remove", "release"]
     fields: Contact = {}
     is_company: bool = False
     resource: str | None = None
@@ -580,9 +581,10 @@ class SettledItem(Model):
 
 
 class Handover(Model):
-    """From now on this filter merges the contact's fields, from these bases."""
+    """From now on this filter merges the contact's fields, from these bases; or another one does (``merges``)."""
 
     contact: ContactNumber
+    merges: bool = True
     base_planfix: Contact | None = None
     base_google: Contact | None = None
 

@@ -51,6 +51,54 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["restart", 1], ["delete_label", 0], ["fault", 0, 0, 0, 0], ["expire", 1]],
     },
+    "the label of the filter that merges the fields is taken off, and the person edited": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["unlabel", 0, 0], ["google_set", 0, 2]],
+    },
+    "the same with a field that is cleared": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["away", 0], ["lose", 0, 0, 0], ["unlabel", 1, 0], ["google_clear", 1, 1]],
+    },
+    "the label is taken off and put back, and the person edited before and after": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [
+            ["unlabel", 0, 0],
+            ["google_set", 0, 2],
+            ["wait", 5],
+            ["relabel", 0, 0],
+            ["google_set", 0, 0],
+            ["wait", 5],
+            ["google_set", 0, 3],
+            ["planfix_set", 0, 1],
+            ["unlabel", 0, 1],
+            ["wait", 5],
+            ["google_set", 0, 2],
+        ],
+    },
+    "one label of two is deleted, and the contact edited in Planfix": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["delete_label", 11], ["planfix_set", 4, 14]],
+    },
+    "a person of a contact in the bin is taken out of Google's Trash": {
+        "contacts": 2,
+        "filters": 1,
+        "settled": True,
+        "steps": [["trash", 0], ["wait", 5], ["undelete_person", 0]],
+    },
+    "a number that Planfix refuses and another field that a human edits there": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["google_phones", 0, 0], ["may_edit", 0, 0], ["planfix_set", 0, 1]],
+    },
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.link import Hold, Link, Pending, Undoing
 from contactsync.reconciler.core.merge import Side, WithoutBase
 from contactsync.reconciler.core.plan import FilterRules, decide, merge_rules
@@ -59,6 +60,7 @@ WHOLE: Contact = {"notes": "a", "given": "Ann"}
 P_MOVED: Contact = {"notes": "b", "given": "Ann"}
 G_MOVED: Contact = {"notes": "a", "given": "Anna"}
 G_BOTH: Contact = {"notes": "c", "given": "Anna"}
+RELEASED = replace(LINKED, released=True)
 LEAVING = replace(LINKED, member=False, leaving=True)
 ALL: Contact = {"notes": "a", "phones": phones("1"), "given": "Ann"}
 WITH_ALL: dict[str, Any] = {"planfix": ALL, "base_planfix": ALL, "base_google": ALL}
@@ -194,8 +196,15 @@ TABLE: list[tuple[str, Link, FilterRules, str]] = [
     ("left_labelled_by_hand", replace(FOUND, member=False, labelled=True), RULES, "google remove"),
     ("left_without_the_label", replace(LINKED, member=False, labelled=False), RULES, "google remove"),
     ("kept_by_hand", replace(LINKED, member=False, kept="By hand.", planfix=OTHER), RULES, "google update"),
-    ("dismissed", replace(LINKED, planfix=OTHER, dismissed="Deleted."), RULES, "nothing"),
-    ("dismissed_and_left", replace(LINKED, member=False, dismissed="Deleted."), RULES, "nothing"),
+    ("dismissed", replace(LINKED, planfix=OTHER, dismissed=reasons.DELETED), RULES, "nothing"),
+    ("dismissed_and_left", replace(LINKED, member=False, dismissed=reasons.DELETED), RULES, "nothing"),
+    ("label_taken_off", replace(LINKED, planfix=OTHER, dismissed=reasons.UNLABELLED), RULES, "google release"),
+    ("label_taken_off_and_said", replace(RELEASED, dismissed=reasons.UNLABELLED), RULES, "nothing"),
+    ("label_back", RELEASED, RULES, "google update"),
+    ("label_back_another_merges", replace(RELEASED, merges=False), RULES, "google update"),
+    ("label_back_and_edited", replace(RELEASED, planfix=OTHER), RULES, "google update"),
+    ("another_carried_it", replace(LINKED, merges=False, planfix=OTHER, google=OTHER), RULES, "agreed"),
+    ("another_is_carrying_it", replace(LINKED, merges=False, planfix=OTHER), RULES, "nothing"),
     ("vanished_with_many_and_wanted_back", replace(LINKED, gone_at=5.0), RULES, "ask match"),
     ("vanished_with_many_and_left", replace(LINKED, gone_at=5.0, member=False), RULES, "forgotten"),
     ("dismissal_ended", replace(LINKED, dismissed="", labelled=True), RULES, "nothing"),

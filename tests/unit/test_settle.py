@@ -282,7 +282,7 @@ def test_a_contact_whose_link_was_undone_is_not_linked_again() -> None:
     undoing = Undoing("undo", "r1", unlink="Undone.")
     link = replace(REMOVING, member=True, undoing=undoing, asked="label", hold=Hold("held_back", "No."))
     after = done(link, removed=True)
-    assert after == replace(LINK, labelled=False, stamped=False, dismissed="Undone.")
+    assert after == replace(LINK, labelled=False, stamped=False, released=True, dismissed="Undone.")
     taken_back = done(replace(link, undoing=replace(undoing, unlink="")), removed=True)
     assert (taken_back.resource, taken_back.dismissed) == (None, "")
 

@@ -83,7 +83,7 @@ def test_uniting_two_filters_writes_the_fields_of_the_merger_and_both_labels() -
     assert united.writes is not None
     assert united.writes.filter_id == "old"
     assert set(united.wanted) == {"old", "new"}
-    assert united.handover is None
+    assert united.handovers == ()
 
 
 def test_a_leaving_merger_hands_its_bases_over() -> None:
@@ -91,16 +91,23 @@ def test_a_leaving_merger_hands_its_bases_over() -> None:
     united = unite(7, before, [ask("old", "remove")])
     assert united.leaving == ("old",)
     assert united.writes is None
-    assert united.handover is not None
-    filter_id, handover = united.handover
+    ((filter_id, handover),) = united.handovers
     assert (filter_id, handover.base_google) == ("new", {"given": "A"})
+
+
+def test_a_filter_whose_label_a_human_took_off_hands_over_and_puts_it_on_no_more() -> None:
+    before = replace(known(), wants={"old": Want(1.0, True), "new": Want(5.0, True)})
+    united = unite(7, before, [ask("old", "release")])
+    ((filter_id, handover),) = united.handovers
+    assert (filter_id, handover.base_google) == ("new", {"given": "A"})
+    assert (united.wanted, united.leaving) == (("new",), ())
 
 
 def test_an_older_filter_that_joins_is_handed_the_merging_without_bases() -> None:
     before = replace(known(), wants={"new": Want(5.0, True)})
     united = unite(7, before, [ask("old", since=1.0)])
-    assert united.handover is not None
-    assert (united.handover[0], united.handover[1].base_google) == ("old", None)
+    told = [(name, handover.merges, handover.base_google) for name, handover in united.handovers]
+    assert told == [("old", True, None), ("new", False, None)]
 
 
 def test_versions_that_only_our_labels_outdated_are_still_known() -> None:

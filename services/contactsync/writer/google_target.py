@@ -47,7 +47,7 @@ from contactsync.writer.google_work import (
     version,
 )
 from contactsync.writer.google_writes import Writes
-from contactsync.writer.identity import Ask, Known, known_after, unite
+from contactsync.writer.identity import Ask, Known, United, known_after, unite
 from contactsync.writer.intent import Intent, unresolved, without
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
 from contactsync.writer.witness import Standing
@@ -65,6 +65,7 @@ PAUSE_MAX_S: Final = 120.0
 DOUBT_S: Final = 900.0
 DELETE_MAX: Final = 500
 DELETE_SINGLES_BELOW: Final = 11
+NOT_UNDER_A_LABEL: Final = ("remove", "release")
 DELETES_MAX: Final = 6
 """A person that Google does not delete so often stays."""
 
@@ -159,6 +160,7 @@ class GoogleTarget:
         await self._settle_labels(letters, fence)
         self._collect(letters, fence)
         await self._answer_settled(fence)
+        await self._release(fence)
         doubted = witness.doubted(self._open.values(), self._account.people, self._account.intent, self._doubt_before)
         if len(doubted) > len(self._account.intent):
             await self._account.commit(fence, Changes(intent=doubted))
@@ -255,13 +257,25 @@ class GoogleTarget:
             elif known is not None and want is not None and past is Standing.SETTLED:
                 item = item_of(ask, want.outcome, kept=known.kept, removed=want.removed, reason=want.reason)
                 again.append((ask, item))
-            elif ask.mutation.op != "remove" and not await self._labels.known(filter_id, ask.since, fence):
+            elif ask.mutation.op not in NOT_UNDER_A_LABEL and not await self._labels.known(
+                filter_id, ask.since, fence
+            ):
                 again.append((ask, item_of(ask, Outcome.REFUSED, reason="the filter has no label yet")))
         if behind:
             labels = {ask.filter_id: self._writes.label(ask.filter_id) for ask, _ in behind}
             lost = await self._lost_labels([label for label in labels.values() if label])
             again += await witness.behind(self._people, behind, labels, lost)
         await self._say(again, self._clock(), Changes(drop=[key_of(ask) for ask, _ in again]), fence)
+
+    async def _release(self, fence: Fence) -> None:
+        """People whom humans took from a filter: nothing is written, but another filter may have to merge now."""
+        verdicts = []
+        for (contact, _), ask in sorted(self._open.items(), key=lambda item: item[0]):
+            if ask.mutation.op == "release":
+                known = self._account.people.get(contact)
+                united = unite(contact, known, [ask])
+                verdicts.append((Work(contact, known, united, ask.cls), Verdict(Outcome.DONE)))
+        await self._finish(verdicts, fence)
 
     def _works(self) -> list[Work]:
         """Humans' first, else in the order in which they came."""
@@ -478,20 +492,19 @@ class GoogleTarget:
             if self._metrics is not None:
                 for ask, item in items:
                     self._metrics.mutations.labels("google", ask.mutation.op, item.outcome).inc()
-            if work.united.handover is not None and verdict.outcome is Outcome.DONE:
-                filter_id, handover = work.united.handover
-                self._outbox.handover(
-                    filter_id,
-                    handover,
-                    work.united.asks[0].mutation.mutation_id,
-                    answered_at=answered_at,
-                    epoch=fence.epoch,
-                )
+            if verdict.outcome is Outcome.DONE:
+                self._hand_over(work.united, answered_at, fence)
+        await self._outbox.flush()  # who merges is told before: after a crash behind the commit nobody would tell it
         if intent is None:
             contacts = [c for c, sent in self._account.intent.items() if sent.absent and c in people]
             intent = without(self._account.intent, contacts) if contacts else None
         changes = Changes(people=people, intent=intent, capacity=after, drop=[key_of(ask) for ask, _ in said])
         await self._say(said, answered_at, changes, fence)
+
+    def _hand_over(self, united: United, at: float, fence: Fence) -> None:
+        cause = united.asks[0].mutation.mutation_id
+        for filter_id, handover in united.handovers:
+            self._outbox.handover(filter_id, handover, cause, answered_at=at, epoch=fence.epoch)
 
     async def _say(
         self, said: Sequence[tuple[Ask, SettledItem]], answered_at: float, changes: Changes, fence: Fence

@@ -114,18 +114,20 @@ def conclude(work: Work, verdict: Verdict, now: float = 0.0) -> tuple[Known, lis
     outcomes: dict[str, Want] = {}
     items: list[tuple[Ask, SettledItem]] = []
     for ask in work.united.asks:
-        remove = ask.mutation.op == "remove"
+        remove, release = ask.mutation.op == "remove", ask.mutation.op == "release"
         outcome = verdict.outcome
         nobody = remove and not work.resource  # there is no label to take off, whatever came of the others' wish
         if nobody:
             outcome = Outcome.DONE
         earlier = before.wants.get(ask.filter_id)
         if outcome is Outcome.DONE:
-            active = not remove
-            if not remove and ask.filter_id != work.united.merger:
+            active = earlier is not None and earlier.active if release else not remove
+            if not remove and not release and ask.filter_id != work.united.merger:
                 outcome = Outcome.LABELLED
         else:
             active = earlier is not None and earlier.active
+        done = outcome in (Outcome.DONE, Outcome.LABELLED)
+        released = release if done else earlier is not None and earlier.released
         removed = nobody or (remove and verdict.removed)
         outcomes[ask.filter_id] = Want(
             ask.since,
@@ -137,6 +139,7 @@ def conclude(work: Work, verdict: Verdict, now: float = 0.0) -> tuple[Known, lis
             active,
             now if outcome is Outcome.FULL else 0.0,
             mark_of(ask.mutation),
+            released,
         )
         writes = work.united.writes is ask
         item = item_of(

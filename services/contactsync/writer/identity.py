@@ -38,7 +38,8 @@ LABEL_MASK: Final = frozenset({"memberships", "clientData"})
 class Want:
     """One filter's share in a person: its rank (`since`, `two_way`), whether it wants the person now (`active`),
     and what came of its mutations up to revision `rev`. `at`: when it was told that there is no place (FULL). `mark`
-    tells copies of that one from others."""
+    tells copies of that one from others. `released`: a human took the person from this filter, which does not count
+    as holding it any more; that it was wanted until then is kept, as a witness of lost states (`witness.py`)."""
 
     since: float
     two_way: bool
@@ -49,6 +50,11 @@ class Want:
     active: bool = True
     at: float = 0.0
     mark: str = ""
+    released: bool = False
+
+    @property
+    def holds(self) -> bool:
+        return self.active and not self.released
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ class United:
 
     wanted: filters that want the person afterwards. leaving: filters whose label comes off. merger: the filter
     that merges its fields. writes: the ask whose fields are written, if its filter is the merger.
-    handover: which filter takes over the merging, and from which bases.
+    handovers: to which filter each goes, where another one merges from now on.
     """
 
     asks: tuple[Ask, ...]
@@ -129,7 +135,7 @@ class United:
     leaving: tuple[str, ...]
     merger: str | None
     writes: Ask | None
-    handover: tuple[str, Handover] | None
+    handovers: tuple[tuple[str, Handover], ...]
 
 
 def mark_of(mutation: GoogleMutation | PlanfixMutation) -> str:
@@ -139,8 +145,8 @@ def mark_of(mutation: GoogleMutation | PlanfixMutation) -> str:
 
 
 def merger_of(wants: Mapping[str, Want]) -> str | None:
-    """The oldest two-way filter that wants the person, else the oldest."""
-    ranked = sorted((not w.two_way, w.since, f) for f, w in wants.items() if w.active)
+    """The oldest two-way filter that holds the person, else the oldest."""
+    ranked = sorted((not w.two_way, w.since, f) for f, w in wants.items() if w.holds)
     return ranked[0][2] if ranked else None
 
 
@@ -152,14 +158,33 @@ def unite(contact: int, known: Known | None, asks: Sequence[Ask]) -> United:
         want = before.get(ask.filter_id)
         active = ask.mutation.op != "remove"
         base = want or Want(ask.since, ask.two_way)
-        after[ask.filter_id] = replace(base, since=ask.since, two_way=ask.two_way, active=active)
-    old, new = merger_of(before), merger_of(after)
+        after[ask.filter_id] = replace(
+            base, since=ask.since, two_way=ask.two_way, active=active, released=ask.mutation.op == "release"
+        )
+    new = merger_of(after)
     by_filter = {ask.filter_id: ask for ask in asks}
-    handover: tuple[str, Handover] | None = None
-    if old is not None and new is not None and old != new:
-        left = by_filter.get(old)
-        bases = left.mutation if left is not None and left.mutation.op == "remove" else None
-        handover = (
+    return United(
+        asks=tuple(asks),
+        wanted=tuple(f for f, want in after.items() if want.holds),
+        leaving=tuple(ask.filter_id for ask in asks if ask.mutation.op == "remove"),
+        merger=new,
+        writes=by_filter.get(new) if new is not None else None,
+        handovers=handovers(contact, before, after, by_filter),
+    )
+
+
+def handovers(
+    contact: int, before: Mapping[str, Want], after: Mapping[str, Want], asks: Mapping[str, Ask]
+) -> tuple[tuple[str, Handover], ...]:
+    """Who merges the fields from now on hears of it, with the bases of who did if that one leaves now; and so does
+    who did, if it stays. asks: by filter."""
+    old, new = merger_of(before), merger_of(after)
+    if old is None or new is None or old == new:
+        return ()
+    left = asks.get(old)
+    bases = left.mutation if left is not None and not after[old].holds else None
+    found = [
+        (
             new,
             Handover(
                 contact=contact,
@@ -167,14 +192,10 @@ def unite(contact: int, known: Known | None, asks: Sequence[Ask]) -> United:
                 base_google=bases.base_google if bases else None,
             ),
         )
-    return United(
-        asks=tuple(asks),
-        wanted=tuple(f for f, want in after.items() if want.active),
-        leaving=tuple(ask.filter_id for ask in asks if ask.mutation.op == "remove"),
-        merger=new,
-        writes=by_filter.get(new) if new is not None else None,
-        handover=handover,
-    )
+    ]
+    if old in after and after[old].holds:
+        found.append((old, Handover(contact=contact, merges=False)))
+    return tuple(found)
 
 
 def settle(known: Known, asks: Iterable[Ask], outcomes: Mapping[str, Want]) -> Known:
@@ -211,6 +232,7 @@ def encode(known: Known) -> bytes:
                     "active": w.active,
                     **({"at": w.at} if w.at else {}),
                     "mark": w.mark,
+                    **({"released": True} if w.released else {}),
                 }
                 for f, w in known.wants.items()
             },

@@ -80,7 +80,7 @@ async def behind(
 def _answer(ask: Ask, known: Known, person: GooglePerson | None, label: str, lost: frozenset[str]) -> SettledItem:
     want = known.wants[ask.filter_id]
     outcome, reason = Outcome.STALE, OLDER
-    if want.active and known.resource and ask.mutation.op != "remove":
+    if want.active and known.resource and ask.mutation.op not in ("remove", "release"):
         off = person is not None and label and label not in person.labels and label not in lost
         if person is None or off:
             outcome, reason = Outcome.GONE, GONE

@@ -51,7 +51,7 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
     after = settle.settled(link, item, rules, answered_at, draft.filter.label, now)
     history.settled(draft, link, after, item)
     after = undoing.answered(after, pending, item.outcome)
-    if item.outcome is Outcome.DONE and not pending.renew:
+    if item.outcome is Outcome.DONE and not pending.renew and pending.op != "release":
         if pending.side is Side.PLANFIX and item.planfix is None:
             draft.wishes.planfix_contacts[link.contact] = answered_at + PLANFIX_SETTLE_S + 1.0
         _count(draft, link, item)
@@ -102,10 +102,11 @@ def _arrival_settled(draft: Draft, item: SettledItem, answered_at: float, now: f
 
 
 def _handover(draft: Draft, handover: Handover) -> None:
+    """Said again it changes nothing: bases that this filter has moved on from are no news."""
     link = draft.links.get(handover.contact)
-    if link is None:
+    if link is None or (link.merges is handover.merges and link.base_google is not None):
         return
-    link = replace(link, merges=True)
+    link = replace(link, merges=handover.merges)
     if handover.base_planfix is not None and handover.base_google is not None:
         link = replace(link, base_planfix=handover.base_planfix, base_google=handover.base_google)
     draft.put(link)

@@ -48,7 +48,7 @@ def action_of(draft: Draft, before: Link, after: Link) -> Action | None:
 
 def _kind(draft: Draft, link: Link) -> Kind | None:
     pending, record = link.pending, draft.filter
-    if pending is None or record.leaving is not None:
+    if pending is None or record.leaving is not None or pending.op == "release":
         return None
     if record.first_waits and pending.op != "remove":
         return "first"

@@ -79,7 +79,7 @@ def _cause(link: Link, pending: Pending, rules: FilterRules) -> str:
 def settled(draft: Draft, link: Link, after: Link | None, item: SettledItem) -> None:
     """`link`: with the write under way, `after`: without it."""
     pending = link.pending
-    if pending is None:
+    if pending is None or pending.op == "release" or _is_word_alone(link, pending):
         return
     entry: dict[str, Any] | None = None
     if item.outcome is Outcome.DONE:
@@ -94,6 +94,11 @@ def settled(draft: Draft, link: Link, after: Link | None, item: SettledItem) -> 
         draft.remember(link.contact, pending.revision, entry)
     if after is not None and pending.op == "remove":
         draft.fates[link.contact] = fate_of(after)  # an entry tells it already
+
+
+def _is_word_alone(link: Link, pending: Pending) -> bool:
+    """Only the writer had to hear that this filter wants the person again."""
+    return link.released and not pending.target and pending.op == "update" and link.labelled and link.stamped
 
 
 def _done(link: Link, pending: Pending, item: SettledItem) -> dict[str, Any] | None:

@@ -95,7 +95,7 @@ def contacts_matched(draft: Draft, event: PlanfixMatched, now: float) -> None:
         if link is None:
             joined = replace(joined, revision=draft.filter.revisions)
         else:
-            joined = replace(joined, revision=link.revision, member_at=link.member_at)
+            joined = replace(joined, revision=link.revision, member_at=link.member_at, released=link.released)
             if link.member:
                 joined = replace(joined, member=True, kept="", asked="")
         draft.put(joined)

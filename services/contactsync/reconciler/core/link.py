@@ -31,7 +31,7 @@ class Pending:
     why it is done, in which run, and which values lose by it."""
 
     side: Side
-    op: Literal["ensure", "update", "adopt", "remove"]
+    op: Literal["ensure", "update", "adopt", "remove", "release"]
     mutation_id: str
     revision: int
     target: Contact
@@ -79,8 +79,8 @@ class Link:
     by stamp. stamp_on: another person that carries this contact's stamp, too. renew: the writer is to read the person
     again (`rebuilding.py`). due: facts changed while the filter was not active. cause: why a person wanted the next
     write, for the history (else the facts say it). gone_at: when the person was found to be gone, which counts as
-    deleted once the label was looked at; left so after a freeze, it comes back. reported: why it is held back, as it
-    was last said."""
+    deleted once the label was looked at; left so after a freeze, it comes back. released: the writer knows that a
+    human took the person from this filter. reported: why it is held back, as it was last said."""
 
     contact: int
     is_company: bool = False
@@ -121,6 +121,7 @@ class Link:
     dismissed: str = ""
     dismissed_at: float = 0.0
     gone_at: float = 0.0
+    released: bool = False
     reported: str = ""
     merged_into: int | None = None
     hold: Hold | None = None
@@ -336,6 +337,6 @@ def settle_down(link: Link, **changes: Any) -> Link:
 def anew(link: Link) -> Link:
     """Only what Planfix showed of it: its person is looked for by stamp and, if it is still there, merged without a
     base; else it is created anew."""
-    kept = ("contact", "is_company", "member", "member_at", "kept", "revision", "reported")
+    kept = ("contact", "is_company", "member", "member_at", "kept", "revision", "released", "reported")
     names = [name for name in _DEFAULTS if name.startswith("planfix") or name in kept]
     return Link(**{name: getattr(link, name) for name in names})

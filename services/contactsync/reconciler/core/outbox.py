@@ -270,7 +270,7 @@ def _google_mutation(link: Link) -> GoogleMutation:
             is_company=link.is_company,
             at=pending.at,
         )
-    leaving = pending.op == "remove"
+    leaving = pending.op in ("remove", "release")
     if pending.renew:
         return GoogleMutation(
             contact=link.contact,

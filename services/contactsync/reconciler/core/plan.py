@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from contactsync.reconciler.core import slots
+from contactsync.reconciler.core import settle, slots
 from contactsync.reconciler.core.index import is_unbegun
 from contactsync.reconciler.core.link import Ask, Link, Pending, Undoing, anew
 from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge
@@ -49,14 +49,15 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if rules.leaving:
         return _take_away(link, rules, now)
     if not rules.active:
-        return Decision(replace(link, due=True))
+        seen_both = link.planfix is not None and link.google is not None and not link.merges
+        return Decision(replace(_agreed(link, rules) if seen_both else link, due=True))
     if link.due:
         link = replace(link, due=False)
     if link.open:
         return Decision(link)
     if link.dismissed or link.merged_into is not None:
         # Remembered, so that the contact does not come back by itself.
-        return Decision(link)
+        return Decision(_begin(link, rules, now, Side.GOOGLE, "release", {}, {}, {}) if _to_release(link) else link)
     if not link.member and not link.kept:
         return _leave(link, rules, now)
     if link.gone_at:
@@ -70,7 +71,7 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
         return Decision(replace(link, due=True) if rules.crowded else _create(link, rules, now))
     if link.google is None or link.raw is None:
         return Decision(_ask(link, "person", now))
-    if link.renew and link.labelled and link.stamped:
+    if link.renew and _in_place(link):
         return Decision(_renew(link, rules, now))
     if link.undoing is not None:
         undone = _take_back(link, link.undoing, rules, now)
@@ -82,10 +83,30 @@ def decide(link: Link, rules: FilterRules, now: float) -> Decision:
     if not link.merges:
         # Another filter of the account merges the fields; this one only asks for its label. A person that the link
         # moved to may be another contact's, which the writer knows.
-        if link.labelled and link.stamped:
-            return Decision(link)
+        if _in_place(link):
+            return Decision(_agreed(link, rules))
         return Decision(_begin(link, rules, now, Side.GOOGLE, "update", {}, {}, {}))
     return _reconcile(link, rules, now)
+
+
+def _in_place(link: Link) -> bool:
+    """Its label and stamp are on, and the writer counts this filter among those that hold the person."""
+    return link.labelled and link.stamped and not link.released
+
+
+def _to_release(link: Link) -> bool:
+    """The label was taken off by a human, and another filter that holds the person may have to merge its fields. Who
+    was deleted or merged away is so for every filter."""
+    told = link.released or link.own is None or link.resource is None
+    return bool(link.dismissed) and not settle.is_gone(link) and not told
+
+
+def _agreed(link: Link, rules: FilterRules) -> Link:
+    """What both sides show alike is the base, whoever carried it over: this filter may have to merge next."""
+    merged = _merge(link, rules)
+    if merged.base_planfix == link.base_planfix and merged.base_google == link.base_google:
+        return link
+    return replace(link, base_planfix=merged.base_planfix, base_google=merged.base_google)
 
 
 def _take_away(link: Link, rules: FilterRules, now: float) -> Decision:
@@ -193,7 +214,7 @@ def _reconcile(link: Link, rules: FilterRules, now: float) -> Decision:
     if merged.to_planfix:
         return _to_planfix(link, rules, now, merged)
     bases: dict[str, Any] = {"base_planfix": merged.base_planfix, "base_google": merged.base_google}
-    if not merged.to_google and link.labelled and link.stamped:
+    if not merged.to_google and _in_place(link):
         if link.undoing is not None and link.undoing.unlink:
             return _let_go(link, rules, now)
         return Decision(replace(link, undoing=None, **bases))

@@ -66,7 +66,8 @@ def frozen_rows(links: Iterable[tuple[Link, Pending | None]]) -> list[dict[str, 
 
 
 def _row(before: Link | None, link: Link) -> dict[str, Any] | None:
-    if link.pending is not None and (before is None or before.pending != link.pending):
+    begins = link.pending is not None and link.pending.op != "release"
+    if link.pending is not None and begins and (before is None or before.pending != link.pending):
         return _action_row(link, link.pending)
     if link.asked == "label" and (before is None or before.asked != "label"):
         return {"action": "dismiss", "contact": link.contact, "person": link.resource}

@@ -28,10 +28,13 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
     match item.outcome:
         case Outcome.DONE if pending.op == "remove":
             return _removed(link, item)
+        case Outcome.DONE if pending.op == "release":
+            return replace(link, pending=None, released=True)
         case Outcome.DONE:
             return _done(link, pending, item, rules, answered_at, now)
         case Outcome.LABELLED:
-            asks = replace(link, pending=None, merges=False, own=item.kept or link.own, adopt=False)
+            own = item.kept or link.own
+            asks = replace(link, pending=None, merges=False, released=False, own=own, adopt=False)
             done = _take_person(asks, item.person)
             if done.resource is None:
                 return replace(done, asked="match", asked_at=now, matched=False)
@@ -98,7 +101,7 @@ def _removed(link: Link, item: SettledItem) -> Link | None:
         return None
     if link.undoing is not None and link.undoing.unlink:
         return let_go(_take_person(link, item.person), link.undoing.unlink)
-    return anew(link)
+    return replace(anew(link), released=False)
 
 
 def let_go(link: Link, reason: str) -> Link:
@@ -112,6 +115,7 @@ def let_go(link: Link, reason: str) -> Link:
         leaving=False,
         hold=None,
         undoing=None,
+        released=True,
         dismissed=reason,
     )
 
@@ -126,7 +130,8 @@ def _done(link: Link, pending: Pending, item: SettledItem, rules: Rules, answere
         if item.person is None and pending.target:
             after = _assume_google(after, _seen_since(link.google, pending, answer), now)
         labelled = link.labelled if overtaken else True
-        after = replace(after, labelled=labelled, stamped=True, own=link.own or _kept(pending), adopt=False)
+        own = link.own or _kept(pending)
+        after = replace(after, labelled=labelled, stamped=True, own=own, adopt=False, merges=True, released=False)
     else:
         answer = item.planfix.fields if item.planfix is not None else _remembered(link.planfix, pending, item)
         after = _take_planfix(replace(link, pending=None), item.planfix, answered_at)
@@ -153,6 +158,8 @@ def _created(link: Link, item: SettledItem, now: float) -> Link:
         own=item.kept or Kept.OURS,
         labelled=True,
         stamped=True,
+        merges=True,
+        released=False,
         base_google={name: person.fields[name] for name in sent if name in person.fields},
         limits={**link.limits, **person.limits, **item.refused},
     )
