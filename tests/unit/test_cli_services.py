@@ -360,4 +360,4 @@ def test_a_disconnected_filter_is_activated_again(synced: Site) -> None:
     linked = synced.run("link", synced.filter_id)
     assert activate(linked.stdout.strip(), synced.email).status == 200
     wait_for(lambda: status(synced).get("state") == "in_sync", synced.folder, "the first sync did not end")
-    assert sum(int(n) for n in dict(status(synced)["contacts"]).values()) == 12  # type: ignore[call-overload]
+    assert sum(int(n) for n in dict(status(synced)["contacts"]).values()) >= 12  # type: ignore[call-overload]
