@@ -59,6 +59,8 @@ def run(cases: int, seed: int) -> subprocess.Popen[bytes]:
 
 
 def play(text: str, *, trace: bool) -> int:
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets belongs to a case
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
     sys.path.insert(0, str(HERE.parent))
     from whole.steps import run_case
 
