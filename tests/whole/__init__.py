@@ -42,8 +42,9 @@ killed service is up again two seconds later. `mended()` ends all of it.
 State. `copy_state()`, `roll_back(saved)`, `lose_state(*prefixes)` between `stop()` and `start()`; `world.server` is
 the `MemoryServer`.
 
-Writes. `mark()`, `writes(since)` (each with vendor, method, path, body, status, mask); `idle(cycles)` returns what quiet cycles
-wrote: `assert world.idle(5) == []`. `whole.telling` has the harshest vendors (`harsh()`) and words for both sides.
+Writes. `mark()`, `writes(since)` (each with vendor, method, path, body, status, mask); `idle(cycles)` returns what
+quiet cycles wrote: `assert world.idle(5) == []`. `whole.telling` has the harshest vendors (`harsh()`) and words for
+both sides.
 """
 
 from .checks import check
