@@ -99,6 +99,12 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["google_phones", 0, 0], ["may_edit", 0, 0], ["planfix_set", 0, 1]],
     },
+    "a delta brings two versions of one person: by its tombstone's name, and as it was when the list was made": {
+        "contacts": 1,
+        "filters": 1,
+        "settled": True,
+        "steps": [["wait", 0], ["wait", 0], ["wait", 0], ["rename_resource", 0], ["wait", 0], ["unlabel", 0, 0]],
+    },
 }
 
 

@@ -381,16 +381,16 @@ class Reading:
     def _observed(
         self, told: dict[str, list[GooglePerson]], began: float, requests: dict[str, str]
     ) -> Iterator[tuple[str, str, bytes]]:
-        texts: dict[str, bytes] = {}
+        texts: dict[int, bytes] = {}  # of each version: a delta may bring two of one person
         for filter_id, people in told.items():
             for person in people:
-                if person.resource not in texts:
-                    texts[person.resource] = person_json(person)
+                if id(person) not in texts:
+                    texts[id(person)] = person_json(person)
             bodies = observed_json(
                 filter_id=filter_id,
                 account=self.account.key,
                 seen_at=began,
-                people=[texts[person.resource] for person in people],
+                people=[texts[id(person)] for person in people],
                 request_id=requests.get(filter_id, ""),
             )
             for body in bodies:
