@@ -622,7 +622,7 @@ def test_d28_two_of_a_service_are_one_that_writes_and_one_that_is_fenced(service
 
 @pytest.mark.parametrize("while_it", ["writes people", "writes contacts", "reads Planfix", "reads Google"])
 def test_d28_who_was_asleep_in_the_middle_of_a_step_wakes_up_fenced(while_it: str) -> None:
-    """The other way to two writers: a machine froze in the middle of a write and woke up when another did its work."""
+    """The other way to two writers: a machine froze while it wrote, and woke up when another one did its work."""
     service, method, path = {
         "writes people": ("writer", "POST", "createContact|batchCreateContacts"),
         "writes contacts": ("writer", "POST", "/contact/$"),
