@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import Approve, Decide, Disconnect, Enable
 from whole import World, check
+from whole.system import SERVICES, Incarnation
 from whole.telling import (
     defaults,
     harsh,
@@ -27,7 +27,6 @@ from whole.telling import (
     type_in,
     without_versions,
 )
-from whole.system import SERVICES, Incarnation
 from whole.vendors import Write
 from whole.world import Office
 
@@ -37,9 +36,14 @@ def creates(writes: list[Write]) -> list[Write]:
     return [
         one
         for one in writes
-        if "createContact" in one.path.lower().replace("batchcreatecontacts", "createContact")
+        if is_of_people(one)
         or (one.method == "POST" and one.path in ("/v1/contactGroups", "/rest/contact/", "/rest/contact/import"))
     ]
+
+
+def is_of_people(write: Write) -> bool:
+    """Makes people."""
+    return "createcontact" in write.path.lower()
 
 
 # ---- D21
@@ -263,8 +267,6 @@ def test_d23_a_humans_word_settles_them_for_good() -> None:
 
 
 # ---- D24
-
-
 
 
 @pytest.mark.parametrize("op", ["created", "changed"])
@@ -519,7 +521,7 @@ def test_d27_an_old_copy_of_the_state_undoes_nothing(fences: bool) -> None:
     with harsh() as world:
         office = world.office(6)
         email = office.account.email
-        ann, bob, cem, dan, *_ = office.contacts
+        cem, dan = office.contacts[2:4]
         world.stop()
         saved = world.copy_state()
         world.start()
@@ -568,7 +570,9 @@ def test_d27_after_a_loss_nobody_comes_back_who_was_thrown_away_until_somebody_a
         edit = office.contacts[3]
         world.hands.edit_planfix(email, edit, "notes", "goes on meanwhile")
         world.settle()
-        assert (world.hands.in_google(email, world.person(edit, office.account)) or {})["notes"] == "goes on meanwhile"
+        assert (world.hands.in_google(email, world.person(edit, office.account)) or {})[
+            "notes"
+        ] == "goes on meanwhile"
         assert len(world.approve(office.filter_id)) == 1
         world.settle()
         assert len(people(world, office)) == len(members(world, office)) == 6
@@ -599,7 +603,6 @@ def test_d28_two_of_a_service_are_one_that_writes_and_one_that_is_fenced(service
     """A deployment ran twice for a while; both instances wrote, and each made the other's contacts again."""
     with harsh() as world:
         office = world.office(4)
-        email = office.account.email
         first = second_life(world, service)
         world.run_for(30.0)
         steps, mark = first.life.steps, world.mark()
@@ -619,7 +622,7 @@ def test_d28_two_of_a_service_are_one_that_writes_and_one_that_is_fenced(service
 
 @pytest.mark.parametrize("while_it", ["writes people", "writes contacts", "reads Planfix", "reads Google"])
 def test_d28_who_was_asleep_in_the_middle_of_a_step_wakes_up_fenced(while_it: str) -> None:
-    """The other way to two writers: a machine froze in the middle of a write, and woke up when another did its work."""
+    """The other way to two writers: a machine froze while it wrote, and woke up when another one did its work."""
     service, method, path = {
         "writes people": ("writer", "POST", "createContact|batchCreateContacts"),
         "writes contacts": ("writer", "POST", "/contact/$"),
@@ -715,7 +718,7 @@ def sealed(world: World, office: Office) -> list[dict[str, Any]]:
 
 
 def test_d30_what_is_applied_is_what_was_approved() -> None:
-    """A review page showed what would happen, and everything happened, whatever was ticked, and more that came later."""
+    """A review page showed what would happen; then everything happened, ticked or not, and what came later, too."""
     with harsh() as world:
         office = world.office(60)
         ours = office.contacts
@@ -780,7 +783,7 @@ def test_d30_a_value_that_nobody_looked_at_is_not_in_what_was_approved() -> None
 
 
 def everything(world: World, office: Office) -> dict[str, Any]:
-    """Both vendors' contents and our store, but for what reading costs: quotas, and an access token that is renewed."""
+    """Both vendors' contents and our store, but for what reading costs: quotas, and a new access token."""
     state = {key: one.value for key, one in world.server.values.items()}
     return {
         "planfix": world.planfix.dump(),
@@ -812,7 +815,9 @@ def test_d31_a_preview_changes_nothing_and_says_what_the_sync_then_does() -> Non
             email, {"names": named("Eve", "New"), "emailAddresses": [{"value": "eve@people.test"}]}
         )
         twins = [
-            world.google.add_person(email, {"names": named("Twin", "Two"), "phoneNumbers": [{"value": "+4930222333"}]})
+            world.google.add_person(
+                email, {"names": named("Twin", "Two"), "phoneNumbers": [{"value": "+4930222333"}]}
+            )
             for _ in range(2)
         ]
         world.hands.adopted.add(private)
@@ -1035,36 +1040,31 @@ def test_d33_a_lost_label_is_answered_once(how: str) -> None:
 # ---- D34
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_d34_a_first_sync_that_is_killed_every_few_seconds_goes_on_where_it_was(seed: int) -> None:
     """A first sync of 25,000 died after an hour, and began again from zero, again and again."""
     chance = random.Random(seed)
     with harsh() as world:
-        office = world.office(400, go=False)
+        office = world.office(500, go=False)
         world.google.add_private_people(office.account.email, 20)
         world.run_for(60.0)
         world.enable(office.filter_id, office.account)
         done = kills = 0
-        while done < 400:
-            world.run_for(chance.uniform(1.0, 4.0))
+        while done < 500:
+            world.run_for(chance.uniform(0.5, 1.5))
             world.kill(chance.choice(SERVICES))
             kills += 1
             now = len(members(world, office)) if world.label(office.filter_id) else 0
             assert now >= done
             done = now
             assert world.now < 7_200.0, world.status(office.filter_id)
-        assert kills >= 10
+        assert kills >= 8
         world.settle()
-        assert len(people(world, office)) == 420
-        assert sum(len((one.body or {}).get("contacts", "1")) for one in creates(world.writes()) if is_of_people(one)) == (
-            400
-        )
+        assert len(people(world, office)) == 520
+        sizes = [len(one.body.get("contacts", [one])) for one in world.writes() if is_of_people(one)]
+        assert sum(sizes) == 500
         assert set(states(world, office).values()) == {"in_sync"}
         check(world)
-
-
-def is_of_people(write: Write) -> bool:
-    return write.vendor == "google" and "reateContact" in write.path and write.status == 200
 
 
 # ---- D35
@@ -1190,15 +1190,10 @@ def test_d37_a_contact_that_is_gone_on_both_sides_leaves_nothing_behind(order: s
         world.hands.trash(ann)
         world.hands.note_absences()
         world.start()
-        if order != "Planfix first":
-            world.settle()
-        else:
-            world.settle()
-            assert person not in people(world, office)
-        world.run_for(2 * 86_400.0 if order == "Google first" else 3_600.0)
+        world.settle()
+        assert person not in people(world, office)
         assert ann not in states(world, office)
-        left = [key for key in world.server.values if f".link.{ann}" in key and key.endswith(str(ann))]
-        assert left == []
+        assert f"state.filter.{office.filter_id}.link.{ann}" not in world.server.values
         assert len(states(world, office)) == len(people(world, office)) == 4
         check(world)
 
@@ -1269,14 +1264,16 @@ SHORT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("cut", SHORT.values(), ids=SHORT)
 def test_d39_a_short_answer_to_who_may_edit_locks_nobody(cut: dict[str, Any]) -> None:
-    """A server left half of the contacts out of "editable by": they looked locked, and what people typed was undone."""
+    """A server left half of the contacts out of "editable by": they looked locked, and people's edits were undone."""
     with harsh() as world:
         office = world.office(12)
         email = office.account.email
         edited = office.contacts[:6]
         world.fault(path="contact/list", times=None, **cut)
         for contact in edited:
-            world.hands.edit_google(email, world.person(contact, office.account), "notes", f"typed {contact}", contact)
+            world.hands.edit_google(
+                email, world.person(contact, office.account), "notes", f"typed {contact}", contact
+            )
         world.run_for(1_500.0)
         for contact in edited:
             shown = world.hands.in_google(email, world.person(contact, office.account)) or {}

@@ -209,3 +209,24 @@ async def test_killed_while_looking_for_a_lost_create(call: str, when: str) -> N
     await world.start()
     await world.run()
     assert all(len(world.google.named(n)) == 1 for n in LOST)
+
+
+@pytest.mark.parametrize("count", [8, 200, 201], ids=["a few", "a batch", "more than a batch"])
+async def test_killed_in_the_middle_of_many_creates_it_sleeps_until_it_can_look(count: int) -> None:
+    world = await with_some()
+    many = range(11, 11 + count)
+    world.google.fail("create_people", "after", Crash("create_people"))
+    world.put(mutate(*(ensure(n) for n in many), more=True))
+    world.clock.now += 10  # nothing waits for a full batch any more
+    with pytest.raises(Crash):
+        await world.run()
+    await world.start()
+    for _ in range(40):
+        world.mailboxes.times.clear()
+        await world.turn()
+        at = world.mailboxes.times.get(ACCOUNT)
+        if at is None and not world.queue:
+            break
+        assert at is None or at > world.clock.now
+        world.clock.now = max(world.clock.now, at or 0.0)
+    assert all(len(world.google.named(n)) == 1 for n in many)

@@ -195,6 +195,25 @@ def test_the_right_to_edit_is_tried_again_after_a_day_without_anybody_asking() -
     assert not world.link(1).read_only  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_edit_whose_contact_one_answer_lacked_goes_on_when_a_listing_has_it_again(mode: str) -> None:
+    world = in_sync(2, mode)
+    hidden = world.planfix.pop(1)
+    world.silent.add("confirm")
+    world.person(resource(world), notes="typed")
+    world.run(world.saw_google(resource(world)))
+    world.run(PlanfixConfirmed(filter_id=FILTER, seen_at=world.now, undecided=(1,)))
+    held = world.link(1)
+    assert held is not None
+    assert held.hold is not None
+    world.planfix[1] = hidden
+    world.run(PlanfixListed(filter_id=FILTER, began_at=world.now, low=1, high=1, members=(), last=True))
+    assert world.link(1) == held
+    world.run(PlanfixListed(filter_id=FILTER, began_at=world.now, low=1, high=9, members=(1, 2), last=True))
+    assert world.planfix[1]["notes"] == "typed"
+    assert world.link(1).hold is None  # type: ignore[union-attr]
+
+
 def test_one_way_restores_planfix_in_google() -> None:
     world = in_sync()
     world.run(ChangeSettings(request_id="s", filter_id=FILTER, two_way=False))

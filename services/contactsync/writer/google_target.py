@@ -301,7 +301,10 @@ class GoogleTarget:
             raise Transient("some contacts could not be written yet", max(1.0, self._updates.delay_s))
         held = self._account.held
         await self._account.commit(fence, Changes(hold=[ask for ask in asks if held.get(key_of(ask)) != ask]))
-        times = [at for at in (self._creates.next_look, self._fill_until(left)) if at is not None]
+        # Those whose answer was lost wait for a look at the account, not for a full batch.
+        blocked = unresolved(self._account.intent)
+        filling = [work for work in left if work.contact not in blocked]
+        times = [at for at in (self._creates.next_look, self._fill_until(filling)) if at is not None]
         if times and left:
             self._wake(min(times))
 

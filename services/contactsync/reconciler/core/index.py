@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from contactsync.reconciler.core import loops
+from contactsync.reconciler.core import loops, reasons
 from contactsync.reconciler.core.link import Link
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import ContactState
@@ -18,6 +18,7 @@ class Entry:
         "asked",
         "asked_at",
         "candidates",
+        "checking",
         "contact",
         "dismissed_at",
         "etag",
@@ -56,6 +57,7 @@ class Entry:
         self.asked = link.asked
         self.asked_at = link.asked_at
         self.held = link.hold is not None
+        self.checking = link.hold is not None and link.hold.reason == reasons.CHECKING
         self.read_only = link.read_only
         self.frozen = link.frozen
         self.key = hash(key) if (key := loops.key_of(link.planfix)) is not None else 0

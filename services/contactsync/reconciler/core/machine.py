@@ -161,8 +161,9 @@ class Machine:
                 return joining.needs(draft, event)
             case PlanfixConfirmed():
                 return {*event.gone, *event.present}
-            case PlanfixListed() if commands.recheck_due(draft, event):
-                return commands.read_only(draft)
+            case PlanfixListed():
+                back = set(seen_planfix.back_again(draft, event))
+                return back | commands.read_only(draft) if commands.recheck_due(draft, event) else back
             case LabelObserved():
                 return labelling.needs(draft, event)
             case GoogleListed() if event.last:

@@ -106,8 +106,19 @@ def _may_be_under_way(draft: Draft, contact: PlanfixContact) -> bool:
     return keyless and any(arrival.stage == "creating" for arrival in draft.arrivals.values())
 
 
+def back_again(draft: Draft, event: PlanfixListed) -> list[int]:
+    """Those that one answer lacked, no look-up could decide about, and this listing has: what was tried is tried
+    again. (What did not change since is told in listings alone.)"""
+    listed = (draft.index.get(contact) for contact in event.members)
+    return [entry.contact for entry in listed if entry is not None and entry.checking]
+
+
 def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
     members = set(event.members)
+    for contact in back_again(draft, event):
+        link = draft.links.get(contact)
+        if link is not None:
+            draft.put(replace(link, hold=None))
     missing = sorted(
         entry.contact
         for entry in draft.index
