@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
 
 from contactsync.hashing import Hasher
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.decided import decided_from_json
 from contactsync.reconciler.core.describe import plan_status
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json

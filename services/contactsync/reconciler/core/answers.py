@@ -5,10 +5,9 @@ Called by `machine.py`; `settle.py` says what an answer makes of a link, `labell
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.reconciler.core import arrivals as arriving
 from contactsync.reconciler.core import copies, history, labelling, loops, rebuilding, runs, settle, undoing
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side

@@ -4,10 +4,11 @@ contact that the owner can see, or created there. They are never bounced out: wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from contactsync.hashing import Hasher, content_hash
 from contactsync.reconciler.core import reasons
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.match import NameKey, planfix_partners
 from contactsync_contracts.contact import NAME_FIELDS, Contact

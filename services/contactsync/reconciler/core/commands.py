@@ -6,7 +6,6 @@ that cannot be carried out says why (`Draft.refuse`), and whoever sent it is tol
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
 
 from contactsync.reconciler.core import (
@@ -20,6 +19,7 @@ from contactsync.reconciler.core import (
     runs,
     undoing,
 )
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync_contracts.messages import (

@@ -7,9 +7,8 @@ its stamp: to a person that is nobody's yet, or it becomes *merged* into the con
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.reconciler.core import reasons, settle
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side

@@ -6,9 +6,8 @@ A decision is remembered (`decided.py`) and the contact, or the person under the
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.reconciler.core import reasons, sweeping
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import DECIDED, Arrival, Link
 from contactsync_contracts.messages import ContactState, Decide

@@ -7,11 +7,12 @@ write facts here; `finishing.py` makes a `Step` of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from contactsync.hashing import Hasher
 from contactsync.reconciler.core.arrived import Arrived
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.decided import Decisions
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import Index

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.breaker import Plan, plan_from_json, would
+from contactsync.reconciler.core.changes import replace
 from contactsync_contracts.messages import FilterState, NewContactDefaults
 
 APPROVE = "Look at it with `preview`, release it with `approve`."
@@ -59,7 +60,7 @@ class Undo:
     why: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: `changes.replace`
 class FilterRecord:
     """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
     mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at:

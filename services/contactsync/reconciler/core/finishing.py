@@ -5,11 +5,10 @@ Called by `machine.py` once per step; `plan.py` decides about a link, `arrivals.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.reconciler.core import arrivals as arriving
 from contactsync.reconciler.core import commands, guard, history, joining, leaving, places, runs, sweeping
 from contactsync.reconciler.core.breaker import Frozen
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side

@@ -7,8 +7,8 @@ when the label was looked up.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import Entry
 from contactsync_contracts.messages import ContactState, FilterState, LabelObserved

@@ -8,10 +8,11 @@ figures, `loops.py` the detector of other tools.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from contactsync.reconciler.core import breaker, freeze, loops, reasons, sweeping
 from contactsync.reconciler.core.breaker import COUNTED, Frozen, Kind, Plan
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
 from contactsync.reconciler.core.merge import Side

@@ -7,10 +7,10 @@ the whole entry in its place. Entries are `Draft.remember`ed here and stored by 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 from contactsync.reconciler.core import reasons, slots
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft, Fate, fate_of
 from contactsync.reconciler.core.link import RESTORED, Link, Pending
 from contactsync.reconciler.core.merge import Lost, Side

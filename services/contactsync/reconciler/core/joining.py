@@ -7,10 +7,10 @@ Called by `machine.py` for answers about candidates and by `seen_planfix.py` and
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
 from contactsync.reconciler.core import reasons, settle, sweeping
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.index import Entry, is_unbegun
 from contactsync.reconciler.core.link import Arrival, Hold, Link, anew

@@ -7,9 +7,9 @@ Called by `machine.py` and, for the label's mutation, by `commands.py` and `answ
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from contactsync.reconciler.core import freeze, reasons
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.index import Entry
 from contactsync.reconciler.core.link import Link

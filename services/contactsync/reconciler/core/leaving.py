@@ -9,10 +9,10 @@ counts no more. `machine.py` and `finishing.py` ask here.
 from __future__ import annotations
 
 import heapq
-from dataclasses import replace
 from typing import Any, Literal
 
 from contactsync.reconciler.core import runs, seen_google
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord, Leaving
 from contactsync_contracts import subjects

@@ -7,10 +7,11 @@ so that replays and reorderings decide the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from contactsync.reconciler.core.breaker import Frozen
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.slots import Turns, turns_from_json, turns_to_json
 from contactsync_contracts.contact import Contact, Element
@@ -68,7 +69,7 @@ class Hold:
     candidates: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: `changes.replace`
 class Link:
     """member: Planfix counts the contact to the filter and the owner sees it; member_at: when that was seen.
     kept: the reason why it stays although it does not (put under the label by hand). planfix/google: content last
@@ -330,7 +331,7 @@ def arrival_from_json(stored: dict[str, Any]) -> Arrival:
 
 
 def settle_down(link: Link, **changes: Any) -> Link:
-    """`dataclasses.replace` that also ends the mutation under way."""
+    """`replace` that also ends the mutation under way."""
     return replace(link, pending=None, **changes)
 
 

@@ -6,11 +6,11 @@ Pure. `answers.py` notes what was written, `guard.py` asks before the next write
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
 
 from contactsync.reconciler.core.breaker import DAY_S, digest_of
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.link import Link
 from contactsync_contracts.contact import Contact
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import assert_never
 
 from contactsync.hashing import Hasher
@@ -31,6 +30,7 @@ from contactsync.reconciler.core import (
 )
 from contactsync.reconciler.core.arrived import Arrived
 from contactsync.reconciler.core.breaker import SEAL_AFTER_S
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.commands import Command
 from contactsync.reconciler.core.decided import Decided, Decisions
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft

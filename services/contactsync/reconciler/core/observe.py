@@ -6,10 +6,11 @@ contact has to be looked at again by id.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from contactsync.reconciler.core import reasons
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.link import Hold, Link
 from contactsync.reconciler.core.merge import edited
 from contactsync_contracts.contact import ELEMENT_FIELDS, Contact

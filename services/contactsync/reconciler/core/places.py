@@ -6,9 +6,8 @@ arrive, nobody can be created if the filter holds more contacts than fit: a lowe
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.reconciler.core import reasons
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync_contracts.messages import GoogleListed, PlanfixObserved

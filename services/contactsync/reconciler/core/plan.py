@@ -6,10 +6,11 @@ advanced without a write, or unchanged. `outbox.py` turns what is new on a link 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from contactsync.reconciler.core import settle, slots
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.index import is_unbegun
 from contactsync.reconciler.core.link import Ask, Link, Pending, Undoing, anew
 from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge

@@ -8,9 +8,9 @@ once through the writer, which renews its own record of who is who. `machine.py`
 from __future__ import annotations
 
 import heapq
-from dataclasses import replace
 
 from contactsync.reconciler.core import labelling, runs, settle
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync_contracts.messages import GoogleListed, PlanfixListed, Rebuild

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.reconciler.core import reasons, sweeping
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import RESTORED, anew
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.filter import FilterRecord, Run, counted
 from contactsync_contracts.messages import SyncFinished, SyncProgress, SyncStarted
 

@@ -6,8 +6,6 @@ Called by `machine.py`; people who are no contact's go to `joining.py`, and what
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core import (
     copies,
@@ -20,6 +18,7 @@ from contactsync.reconciler.core import (
     settle,
     sweeping,
 )
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Link
 from contactsync.reconciler.core.merge import Side

@@ -5,8 +5,6 @@ Called by `machine.py`; whether an observation tells anything new is `observe.py
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core import (
     freeze,
@@ -20,6 +18,7 @@ from contactsync.reconciler.core import (
     runs,
     settle,
 )
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
 from contactsync.reconciler.core.link import Hold, Link
 from contactsync.reconciler.core.step import EXISTS

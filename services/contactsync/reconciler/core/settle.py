@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core import reasons
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.link import Hold, Link, Pending, anew
 from contactsync.reconciler.core.merge import Rules, Side, Write, advance
 from contactsync.reconciler.core.observe import element_of, google_now, planfix_now, shows

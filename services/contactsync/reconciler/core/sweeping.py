@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Final
 
 from contactsync.reconciler.core import reasons
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.index import Entry
 from contactsync.reconciler.core.link import RESTORED, Link, anew

@@ -9,10 +9,11 @@ The entries come from the state: the actor reads those that `wants` names, for a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from contactsync.reconciler.core import settle, slots
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import Undo as Progress
 from contactsync.reconciler.core.link import Link, Pending, Undoing, anew
