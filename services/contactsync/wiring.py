@@ -286,18 +286,18 @@ async def run_google_watcher(parts: Parts, stop: anyio.Event) -> None:
     from contactsync.google_watcher.peek import GooglePeek
     from contactsync.google_watcher.service import GoogleWatcher
 
-    component = _component(parts, GOOGLE_WATCHER)
+    component, hasher = _component(parts, GOOGLE_WATCHER), await parts.hasher()
     service = GoogleWatcher(
         parts.bus,
         component,
         parts.people,
-        await parts.hasher(),
+        hasher,
         parameters=LIST_PARAMETERS_HASH,
         clock=parts.clock,
         poll_s=parts.settings.poll_google_seconds,
     )
     subscriptions = await service.serve()
-    subscriptions += await GooglePeek(parts.bus, parts.people, LIST_PARAMETERS_HASH).serve()
+    subscriptions += await GooglePeek(parts.bus, parts.people, hasher, LIST_PARAMETERS_HASH).serve()
     try:
         await _work(parts, component, service, stop, _lag(parts, "google", service.freshness))
     finally:

@@ -871,22 +871,30 @@ def test_d31_a_preview_changes_nothing_and_says_what_the_sync_then_does() -> Non
         check(world)
 
 
-@pytest.mark.xfail(strict=True, reason="a preview matches against people as of the watcher's last poll")
-def test_d31_a_preview_sees_a_private_person_who_was_typed_in_just_before() -> None:
+@pytest.mark.parametrize("what", ["typed in", "deleted", "typed in, the token expired"])
+def test_d31_a_preview_knows_who_was_typed_in_or_deleted_just_before(what: str) -> None:
     """The same dry run said "would be created" of somebody who had been typed in a minute before."""
     with harsh(settings={"POLL_PLANFIX_SECONDS": "3000", "POLL_GOOGLE_SECONDS": "3000"}) as world:
         office = world.office(3)
-        private = world.google.add_person(
-            office.account.email, {"names": named("Eve", "New"), "emailAddresses": [{"value": "eve@people.test"}]}
-        )
+        email = office.account.email
+        fields = {"names": named("Eve", "New"), "emailAddresses": [{"value": "eve@people.test"}]}
+        private = world.google.add_person(email, fields)
         world.hands.adopted.add(private)
+        if what == "deleted":
+            world.settle()
+            world.hands.delete_person(email, private, 0)
         eve = world.contact("Eve", "New", email="eve@people.test", group=office.group)
         world.run_for(60.0)
+        if "expired" in what:
+            world.google.expire_sync_tokens(email)
+        before = everything(world, office)
         preview = ask(world, office)
+        assert everything(world, office) == before
         world.sync(office.filter_id)
         world.settle()
-        assert world.person(eve, office.account) == private
-        assert groups(preview) == {"google adopt": {eve}}
+        assert (world.person(eve, office.account) == private) == (what != "deleted")
+        if "expired" not in what:  # everybody would have to be read for that
+            assert groups(preview) == {"google ensure" if what == "deleted" else "google adopt": {eve}}
         check(world)
 
 

@@ -24,7 +24,7 @@ from contactsync.reconciler.core.machine import Event, Machine
 from contactsync.reconciler.core.outbox import Outbox
 from contactsync.reconciler.core.plan import decide
 from contactsync.reconciler.core.policy import Policy
-from contactsync.reconciler.core.previewing import EXAMPLES_MAX, Preview, frozen_rows
+from contactsync.reconciler.core.previewing import EXAMPLES_MAX, Preview, frozen_rows, with_newcomers
 from contactsync.reconciler.core.step import BY_NAME, Step
 from contactsync.runtime.bus import Bus, NoAnswer, Refused
 from contactsync_contracts import subjects
@@ -64,7 +64,8 @@ class Previewer:
 
 
 class _Rehearsal:
-    """One preview: `_links` are those of the state, `_preview.known` those of the copy."""
+    """One preview: `_links` are those of the state, `_preview.known` those of the copy; `_moved`: whether anything
+    happened in Google since the watcher's last reading."""
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class _Rehearsal:
         self._bus, self._hasher, self._policy, self._now = bus, hasher, policy, now
         self._filter_id = filter_id
         self._key = subjects.filter_key(filter_id)
+        self._moved = False
         self._outbox = Outbox(hasher, defaults, 0)
         self._preview = Preview()
 
@@ -92,8 +94,10 @@ class _Rehearsal:
         plans = [await self._plan(machine, number) for number in range(len(record.plans))]
         would: list[dict[str, Any]] = []
         if record.active:
+            pages = await self._google_pages(record)
             await self._planfix(machine, record)
-            await self._google(machine, record)
+            for page in pages:
+                await self._people(machine, record, page, "")
             would = self._preview.groups()
         return {
             "filter_id": record.filter_id,
@@ -166,20 +170,24 @@ class _Rehearsal:
         )
         await self._step(machine, listed)
 
-    async def _google(self, machine: Machine, record: FilterRecord) -> None:
-        full, page = False, None
+    async def _google_pages(self, record: FilterRecord) -> list[dict[str, Any]]:
+        """Read first, as in a sync: whoever came to Google meanwhile may be somebody's partner."""
+        full, after = False, None
+        pages: list[dict[str, Any]] = []
         for _ in range(PAGES_MAX):
-            question = {"account": record.account, "filter_id": self._filter_id, "full": full, "page": page}
-            answer = orjson.loads(zlib.decompress(await self._ask("google_page", question)))
-            if answer.get("expired"):
+            question = {"account": record.account, "filter_id": self._filter_id, "full": full, "page": after}
+            page = orjson.loads(zlib.decompress(await self._ask("google_page", question)))
+            if page.get("expired"):
                 if full:
                     raise Refused("Google's listing cannot be read to its end now; try again.", 503)
-                full, page = True, None
+                full, after, pages = True, None, []
                 continue
-            await self._people(machine, record, answer, "")
-            page = answer["next"]
-            if page is None:
-                return
+            pages.append(page)
+            after = page["next"]
+            if after is None:
+                break
+        self._moved = not full and any(page["moved"] for page in pages)
+        return pages
 
     async def _people(self, machine: Machine, record: FilterRecord, answer: dict[str, Any], request_id: str) -> None:
         head = {"filter_id": self._filter_id, "account": record.account, "seen_at": self._now()}
@@ -209,7 +217,8 @@ class _Rehearsal:
         for look in self._outbox.match_looks(step):
             try:
                 answer = await self._bus.request(subjects.query("match"), look.data, timeout_s=PAGE_WAIT_S)
-                await self._step(machine, GoogleCandidates.model_validate_json(answer), depth)
+                found = await self._with_newcomers(record, look.data, GoogleCandidates.model_validate_json(answer))
+                await self._step(machine, found, depth)
             except (NoAnswer, Refused, ValidationError) as error:
                 raise Refused("Google's contacts are being read just now; try again in a minute.", 503) from error
         names = {b.link.resource for b in step.begun if b.ask and b.link.asked == "person" and b.link.resource}
@@ -220,12 +229,23 @@ class _Rehearsal:
                 "filter_id": self._filter_id,
                 "people": wanted[at : at + NAMES_MAX],
             }
-            found = orjson.loads(zlib.decompress(await self._ask("google_page", question)))
-            await self._people(machine, record, found, BY_NAME)
+            shown = orjson.loads(zlib.decompress(await self._ask("google_page", question)))
+            await self._people(machine, record, shown, BY_NAME)
         if step.wishes.confirm and step.wishes.known:
             gone = tuple(step.wishes.confirm)
             confirmed = PlanfixConfirmed(filter_id=self._filter_id, seen_at=self._now(), gone=gone)
             await self._step(machine, confirmed, depth)
+
+    async def _with_newcomers(self, record: FilterRecord, look: bytes, answer: GoogleCandidates) -> GoogleCandidates:
+        """The candidates as they will be when the watcher has read what happened meanwhile."""
+        if not self._moved:
+            return answer
+        queries = orjson.loads(look)["match"]
+        question = {"account": record.account, "filter_id": self._filter_id, "match": queries}
+        newer = orjson.loads(zlib.decompress(await self._ask("google_page", question)))
+        if newer.get("expired"):
+            return answer
+        return with_newcomers(answer, newer["moved"], newer["answers"])
 
     async def _links(self, contacts: Iterable[int]) -> dict[int, Link]:
         found: dict[int, Link] = {}

@@ -14,6 +14,7 @@ from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.link import Arrival, Link, Pending
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.contact import Contact
+from contactsync_contracts.messages import ContactCandidates, GoogleCandidates
 
 EXAMPLES_MAX: Final = 20
 
@@ -58,6 +59,22 @@ class Preview:
             {"action": action, "means": DOES[action], "count": len(rows), "examples": rows[:limit]}
             for action, rows in sorted(by_action.items())
         ]
+
+
+def with_newcomers(
+    answer: GoogleCandidates, moved: Iterable[str], newer: Iterable[Mapping[str, Any]]
+) -> GoogleCandidates:
+    """An older answer about partners without those who moved since, and with `newer`, which is about them alone."""
+    gone = frozenset(moved)
+    came = {one.contact: one.candidates for one in map(ContactCandidates.model_validate, newer)}
+    answers = []
+    for one in answer.answers:
+        kept = [c for c in one.candidates if c.resource not in gone]
+        found = [*kept, *came.get(one.contact, ())]
+        stamped = [c for c in found if c.by == "stamp"]
+        found = sorted(stamped or found, key=lambda c: (c.by, c.resource))
+        answers.append(one.model_copy(update={"candidates": tuple(found)}))
+    return answer.model_copy(update={"answers": tuple(answers)})
 
 
 def frozen_rows(links: Iterable[tuple[Link, Pending | None]]) -> list[dict[str, Any]]:
