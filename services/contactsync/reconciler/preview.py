@@ -7,7 +7,7 @@ machine and throws the copy away: nothing is committed, published or told, and n
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import orjson
@@ -80,6 +80,7 @@ class _Rehearsal:
         self._filter_id = filter_id
         self._key = subjects.filter_key(filter_id)
         self._moved = False
+        self._waiting: dict[int, PlanfixObserved] = {}
         self._outbox = Outbox(hasher, defaults, 0)
         self._preview = Preview()
 
@@ -95,9 +96,10 @@ class _Rehearsal:
         would: list[dict[str, Any]] = []
         if record.active:
             pages = await self._google_pages(record)
-            await self._planfix(machine, record)
+            listed = await self._planfix(machine, record, self._owners(machine, pages))
             for page in pages:
                 await self._people(machine, record, page, "")
+            await self._step(machine, [listed])
             would = self._preview.groups()
         return {
             "filter_id": record.filter_id,
@@ -140,7 +142,8 @@ class _Rehearsal:
 
     # ---- both sides as they are now
 
-    async def _planfix(self, machine: Machine, record: FilterRecord) -> None:
+    async def _planfix(self, machine: Machine, record: FilterRecord, moved: frozenset[int]) -> PlanfixListed:
+        """Plays Planfix's pages; contacts whose person moved, too, wait: both sides of these are weighed at once."""
         began, members = self._now(), set[int]()
         for companies in (False, True):
             offset = 0
@@ -164,11 +167,13 @@ class _Rehearsal:
                     }
                 )
                 members |= {contact.contact for contact in seen.contacts}
-                await self._step(machine, seen)
-        listed = PlanfixListed(
+                waiting = tuple(contact for contact in seen.contacts if contact.contact in moved)
+                self._waiting |= {one.contact: seen.model_copy(update={"contacts": (one,)}) for one in waiting}
+                others = tuple(contact for contact in seen.contacts if contact.contact not in moved)
+                await self._step(machine, [seen.model_copy(update={"contacts": others})])
+        return PlanfixListed(
             filter_id=self._filter_id, began_at=began, low=0, high=NUMBER_MAX, members=tuple(members), last=True
         )
-        await self._step(machine, listed)
 
     async def _google_pages(self, record: FilterRecord) -> list[dict[str, Any]]:
         """Read first, as in a sync: whoever came to Google meanwhile may be somebody's partner."""
@@ -191,18 +196,30 @@ class _Rehearsal:
 
     async def _people(self, machine: Machine, record: FilterRecord, answer: dict[str, Any], request_id: str) -> None:
         head = {"filter_id": self._filter_id, "account": record.account, "seen_at": self._now()}
+        events: list[Event] = []
         if answer["people"]:
             seen = {**head, "people": answer["people"], "request_id": request_id}
-            await self._step(machine, GoogleObserved.model_validate(seen))
+            events.append(GoogleObserved.model_validate(seen))
         if answer["gone"]:
-            await self._step(machine, GoogleGone.model_validate({**head, "resources": answer["gone"]}))
+            events.append(GoogleGone.model_validate({**head, "resources": answer["gone"]}))
+        owners = sorted(self._owners(machine, [answer]) & self._waiting.keys())
+        if events:
+            await self._step(machine, [*events, *(self._waiting.pop(contact) for contact in owners)])
+
+    @staticmethod
+    def _owners(machine: Machine, pages: Iterable[dict[str, Any]]) -> frozenset[int]:
+        """Whose people are on these pages."""
+        names = {name for page in pages for name in (*page["gone"], *(one["resource"] for one in page["people"]))}
+        owners = (machine.draft.index.owner_of(name) for name in names)
+        return frozenset(owner for owner in owners if owner is not None)
 
     # ---- the copy
 
-    async def _step(self, machine: Machine, event: Event, depth: int = 0) -> None:
-        before = await self._links(machine.needs(event))
+    async def _step(self, machine: Machine, events: Sequence[Event], depth: int = 0) -> None:
+        before = await self._links({contact for event in events for contact in machine.needs(event)})
         machine.load(before.values())
-        machine.handle(event, self._now())
+        for event in events:
+            machine.handle(event, self._now())
         step = machine.finish(self._now())
         self._preview.take(step, before)
         if depth < ROUNDS_MAX:
@@ -218,7 +235,7 @@ class _Rehearsal:
             try:
                 answer = await self._bus.request(subjects.query("match"), look.data, timeout_s=PAGE_WAIT_S)
                 found = await self._with_newcomers(record, look.data, GoogleCandidates.model_validate_json(answer))
-                await self._step(machine, found, depth)
+                await self._step(machine, [found], depth)
             except (NoAnswer, Refused, ValidationError) as error:
                 raise Refused("Google's contacts are being read just now; try again in a minute.", 503) from error
         names = {b.link.resource for b in step.begun if b.ask and b.link.asked == "person" and b.link.resource}
@@ -234,7 +251,7 @@ class _Rehearsal:
         if step.wishes.confirm and step.wishes.known:
             gone = tuple(step.wishes.confirm)
             confirmed = PlanfixConfirmed(filter_id=self._filter_id, seen_at=self._now(), gone=gone)
-            await self._step(machine, confirmed, depth)
+            await self._step(machine, [confirmed], depth)
 
     async def _with_newcomers(self, record: FilterRecord, look: bytes, answer: GoogleCandidates) -> GoogleCandidates:
         """The candidates as they will be when the watcher has read what happened meanwhile."""
