@@ -810,7 +810,7 @@ def test_d31_a_preview_changes_nothing_and_says_what_the_sync_then_does() -> Non
     with harsh(settings={"POLL_PLANFIX_SECONDS": "3000", "POLL_GOOGLE_SECONDS": "3000"}) as world:
         office = world.office(12)
         email = office.account.email
-        ann, bob, cem, dan, eli, *_ = office.contacts
+        ann, bob, cem, dan, eli, hal, ivy, *_ = office.contacts
         private = world.google.add_person(
             email, {"names": named("Eve", "New"), "emailAddresses": [{"value": "eve@people.test"}]}
         )
@@ -834,6 +834,11 @@ def test_d31_a_preview_changes_nothing_and_says_what_the_sync_then_does() -> Non
         world.hands.dismissing.add(eli)
         world.google.remove_from_label(email, world.person(eli, office.account), "Clients")
         world.hands.touched.add(world.person(eli, office.account))
+        world.hands.edit_planfix(email, hal, "position", "Boss")
+        world.hands.edit_google(email, world.person(hal, office.account), "position", "Boss", hal)
+        world.planfix.remove_from_filter(office.filter_id, ivy)
+        world.hands.note_absences()
+        world.hands.delete_person(email, world.person(ivy, office.account), ivy)
         gus = type_in(world, office, names=named("Gus", "Typed"), phoneNumbers=[{"value": "+4930987654"}])
         world.run_for(60.0)
         before, mark = everything(world, office), world.mark()
@@ -847,7 +852,7 @@ def test_d31_a_preview_changes_nothing_and_says_what_the_sync_then_does() -> Non
             "google remove": {cem},
             "planfix update": {bob},
             "planfix create": {gus},
-            "dismiss": {dan, eli},
+            "dismiss": {dan, eli, ivy},
             "possible_duplicate": {two},
         }
         assert groups(ask(world, office)) == groups(preview)
@@ -857,7 +862,7 @@ def test_d31_a_preview_changes_nothing_and_says_what_the_sync_then_does() -> Non
         new = next(contact for contact, names in world.hands.people_of(email).items() if gus in names)
         assert states(world, office) == {
             **{contact: "in_sync" for contact in [*office.contacts, fay, eve, new] if contact != cem},
-            **dict.fromkeys((dan, eli), "dismissed"),
+            **dict.fromkeys((dan, eli, ivy), "dismissed"),
             two: "possible_duplicate",
         }
         assert world.person(eve, office.account) == private
