@@ -86,6 +86,8 @@ class Mishaps(Ground):
         self.faults.clear()
         for points in self.system.points.values():
             points.clear()
+        for one in self.system.running.values():
+            one.bus.acks_to_lose = 0
         if not self.server.reachable:
             self._inside(self.server.reconnect)
         self.run_for(3 * LABEL_LAG_S)

@@ -84,6 +84,12 @@ class Server(MemoryServer):
             self.trace(f"{subject} {headers.get(TYPE)} {data[:600].decode(errors='replace')}{mark}")
         return ack
 
+    def deliver_again(self) -> None:
+        """What was not acknowledged in time. The server in memory looks only when something else happens."""
+        for stream in self.streams.values():
+            for consumer in stream.consumers.values():
+                self.deliver(stream, consumer)
+
     def keep_only(self, partitions: frozenset[int]) -> None:
         """A mailbox stream has 64 consumers; a world uses a few of them."""
         names = {f"p{number}" for number in partitions} | {"planfix"}

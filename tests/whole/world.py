@@ -86,6 +86,7 @@ class World(Talk):
         step_s = max(5.0, calm_s / 20)
         while self.now - calm_since < calm_s:
             self.run_for(step_s)
+            self._inside(self.server.deliver_again)
             why = self.unrest()
             if why or len(self.vendors.writes) != writes:
                 calm_since, writes = self.now, len(self.vendors.writes)
