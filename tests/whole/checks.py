@@ -13,7 +13,7 @@ from contactsync.simulators.invariants import Finding, Snapshot, Synced
 from contactsync_contracts.contact import ELEMENT_FIELDS, Contact
 from contactsync_contracts.messages import GooglePerson, Kept
 
-from .hands import Claim, holds
+from .hands import PLANFIX_TEXTS, Claim, holds
 from .world import World
 
 Row = Mapping[str, Any]
@@ -108,6 +108,7 @@ def convergence(
                 for name in _differing(mine, person)
                 if number not in held
                 and name not in formatted
+                and name not in _hidden(world)
                 and f"{name}:" not in notes
                 and "read-only" not in notes.casefold()
             ]
@@ -122,6 +123,11 @@ def convergence(
             if row["contact"] is None and not row["reason"]:
                 broken.append(f"the person {row['person']} is kept waiting without a reason")
     return [f"I1: {one}" for one in broken]
+
+
+def _hidden(world: World) -> set[str]:
+    """Fields that Planfix does not show us: nobody can know what stands there."""
+    return {name for name, text in PLANFIX_TEXTS.items() if text in world.planfix.options.hidden_fields}
 
 
 def _held(rows: Mapping[str, list[dict[str, Any]]]) -> set[int]:
@@ -228,6 +234,8 @@ def nothing_lost(
         theirs = [one for one in filters if one.account == claim.account]
         mine = [row for one in theirs for row in rows[one.filter_id] if row["contact"] == claim.contact]
         member = any(claim.contact in _members(world, one) for one in theirs)
+        if claim.field in _hidden(world):
+            continue
         if (mine or member) and not _in_history(world, theirs, claim):
             broken += _lost(world, claim, mine, member)
     return [f"I3: {one}" for one in broken]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, history, joining, leaving, places, runs, sweeping
+from contactsync.reconciler.core import commands, guard, history, joining, labelling, leaving, places, runs, sweeping
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
@@ -73,6 +73,7 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
     draft.wishes.label |= any(link.asked == "label" for link in reopened)
     if record.label_pending:
         draft.wishes.ensure_label = True
+    labelling.say_again(draft, now)
     waits = record.run.waits if record.run is not None else ()
     run_id = record.run.run_id if record.run is not None else ""
     if record.phase == "google":
@@ -215,7 +216,7 @@ def _busy(draft: Draft) -> bool:
     return (
         record.phase != "done"
         or bool(run and run.waits)
-        or bool(record.label_pending)
+        or bool(record.label_pending and not record.label_again)
         or bool(draft.index.open)
         or (record.active and bool(draft.index.due or draft.index.loose or record.sweeps))
         or bool(draft.confirming)
