@@ -35,7 +35,7 @@ def _arguments(word: str) -> int:
     return len(inspect.signature(PLAYED[word]).parameters) - 1
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(max(900, 3 * CASES))
 @seed(SEED)
 @settings(
     max_examples=CASES,
