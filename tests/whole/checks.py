@@ -105,7 +105,7 @@ def convergence(
             mine = contacts[number].fields
             broken += [
                 f"contact {number}: {name} differs: {mine.get(name)!r} and {person.fields.get(name)!r}"
-                for name in _differing(mine, person)
+                for name in _differing(mine, person, kept=world.hands.state_lost and not synced.two_way)
                 if number not in held
                 and name not in formatted
                 and name not in _hidden(world)
@@ -144,9 +144,9 @@ def _members(world: World, synced: Synced) -> set[int]:
     return {n for n in store.members(saved.id, None) if store.may_see(owner, store.contacts[n])}
 
 
-def _differing(planfix: Contact, person: GooglePerson) -> list[str]:
-    """An adopted person may have values of its own that Planfix never had."""
-    adopted = any(stamp.kept is Kept.ADOPTED for stamp in person.stamps)
+def _differing(planfix: Contact, person: GooglePerson, *, kept: bool) -> list[str]:
+    """An adopted person may have values of its own that Planfix never had, and so may any other if `kept`."""
+    adopted = kept or any(stamp.kept is Kept.ADOPTED for stamp in person.stamps)
     found = []
     for name, value in planfix.items():
         other = person.fields.get(name)

@@ -421,6 +421,7 @@ def forget(case: Case, what: int) -> None:
         ("state.planfix.", f"{account}cursor"),
         ("state.account.", "state.filter.", "state.planfix."),
     )[what % 7]
+    case.world.hands.state_lost = True
     case.world.stop()
     case.world.run_for(RESTORING_S)
     case.world.lose_state(*lost)
@@ -435,6 +436,7 @@ def save(case: Case) -> None:
 def roll_back(case: Case) -> None:
     """The state is restored from a copy."""
     if case.saved is not None:
+        case.world.hands.state_lost = True
         case.world.stop()
         case.world.run_for(RESTORING_S)
         case.world.roll_back(case.saved)

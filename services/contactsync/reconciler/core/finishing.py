@@ -8,7 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, history, joining, labelling, leaving, places, runs, sweeping
+from contactsync.reconciler.core import (
+    commands,
+    guard,
+    history,
+    joining,
+    labelling,
+    leaving,
+    places,
+    ranking,
+    runs,
+    sweeping,
+)
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
 from contactsync.reconciler.core.link import Arrival, Link
@@ -40,6 +51,7 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
         guard.tend(draft, now)
         _finish_run(draft, now)
         leaving.tend(draft)
+        ranking.tend(draft, now, again=reopened is not None)
     stored_arrivals: dict[str, Arrival | None] = {s: draft.arrivals.get(s) for s in draft.touched_arrivals}
     stored_arrivals.update(dict.fromkeys(draft.dropped_arrivals - draft.arrivals.source_ids))
     draft.events.extend(_changes(draft, now))
