@@ -538,7 +538,9 @@ class World:
                 items.append(self._create(planfix))
             else:
                 items.append(self._once("planfix", planfix.contact or 0, planfix, self._write_planfix))
-        yield Settled(filter_id=FILTER, target=message.target, answered_at=self.now, items=tuple(items), label=label)
+        if items or label is not None:  # else it was but a word, which has no answer
+            at = self.now
+            yield Settled(filter_id=FILTER, target=message.target, answered_at=at, items=tuple(items), label=label)
 
     def _once(self, side: str, contact: int, one: Any, write: Callable[[Any], SettledItem]) -> SettledItem:
         revision, outcome, mark = self.settled.get((side, contact), (0, Outcome.DONE, ""))

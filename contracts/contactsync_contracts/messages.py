@@ -519,7 +519,8 @@ class PlanfixMutation(Model):
 
 
 class Mutate(Model):
-    """One message to the writer. ``since`` and ``two_way`` rank the filters that hold one contact (2.4);
+    """One message to the writer. ``since``, ``two_way`` and ``active`` rank the filters that hold one contact (2.4),
+    ``ranked_at`` says since when the latter two are so (0: always);
     ``more`` says that further mutations follow at once, so that batches may wait to be full. ``people_total`` and
     ``people_at``: how many people the newest complete listing of the account showed, and when it began (0: none)."""
 
@@ -529,6 +530,8 @@ class Mutate(Model):
     cls: Class = Class.CHANGE
     since: float = 0.0
     two_way: bool = True
+    active: bool = True
+    ranked_at: float = 0.0
     more: bool = False
     people_total: int = 0
     people_at: float = 0.0

@@ -93,6 +93,24 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["trash", 0], ["wait", 5], ["undelete_person", 0]],
     },
+    "what is known of the label is lost, which a human deletes": {
+        "contacts": 1,
+        "filters": 1,
+        "settled": True,
+        "steps": [["delete_label", 0], ["forget", 3]],
+    },
+    "all that the writer knows is lost, and two people are merged": {
+        "contacts": 3,
+        "filters": 1,
+        "settled": True,
+        "steps": [["forget", 4], ["merge_people", 0, 8]],
+    },
+    "the first sync is rolled back to its beginning": {
+        "contacts": 1,
+        "filters": 1,
+        "settled": False,
+        "steps": [["wait", 0], ["save"], ["roll_back"]],
+    },
     "a number that Planfix refuses and another field that a human edits there": {
         "contacts": 1,
         "filters": 2,

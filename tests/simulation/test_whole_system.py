@@ -10,17 +10,16 @@ import json
 import os
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
 
+from whole.quirks import NAMES
 from whole.steps import PLAYED, run_case
 
 CASES = int(os.environ.get("CONTACTSYNC_SIM_CASES", "300"))
 SEED = int(os.environ.get("CONTACTSYNC_SIM_SEED", "1"))
 STEPS_MAX = 10
-
-NOT_YET: set[str] = set()
-"""Words that the product does not do justice to yet."""
 
 _OFTEN = ("wait", "wait", "wait", "planfix_set", "google_set", "fault", "kill")
 """Words that are drawn more often than the others."""
@@ -28,9 +27,7 @@ _OFTEN = ("wait", "wait", "wait", "planfix_set", "google_set", "fault", "kill")
 
 @st.composite
 def _steps(draw: st.DrawFn) -> list[list[Any]]:
-    words = draw(
-        st.lists(st.sampled_from([*sorted(PLAYED.keys() - NOT_YET), *_OFTEN]), min_size=1, max_size=STEPS_MAX)
-    )
+    words = draw(st.lists(st.sampled_from([*sorted(PLAYED), *_OFTEN]), min_size=1, max_size=STEPS_MAX))
     return [[word, *(draw(st.integers(0, 15)) for _ in range(_arguments(word)))] for word in words]
 
 
@@ -38,6 +35,7 @@ def _arguments(word: str) -> int:
     return len(inspect.signature(PLAYED[word]).parameters) - 1
 
 
+@pytest.mark.timeout(max(900, 3 * CASES))
 @seed(SEED)
 @settings(
     max_examples=CASES,
@@ -47,10 +45,17 @@ def _arguments(word: str) -> int:
     suppress_health_check=list(HealthCheck),
     phases=(Phase.generate, Phase.shrink),
 )
-@given(contacts=st.integers(1, 5), filters=st.integers(1, 2), settled=st.booleans(), steps=_steps())
+@given(
+    contacts=st.integers(1, 5),
+    filters=st.integers(1, 2),
+    settled=st.booleans(),
+    steps=_steps(),
+    quirks=st.lists(st.sampled_from(NAMES), max_size=2, unique=True),
+)
 def test_every_invariant_holds_after_any_story(
-    contacts: int, filters: int, settled: bool, steps: list[list[Any]]
+    contacts: int, filters: int, settled: bool, steps: list[list[Any]], quirks: list[str]
 ) -> None:
-    case = {"contacts": contacts, "filters": filters, "settled": settled, "steps": steps}
+    """`quirks`: how the vendors are (`whole/quirks.py`)."""
+    case = {"contacts": contacts, "filters": filters, "settled": settled, "steps": steps, "quirks": quirks}
     note(f"again: python tests/simulation/run_sim.py --case '{json.dumps(case)}'")
     run_case(**case)

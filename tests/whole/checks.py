@@ -13,7 +13,7 @@ from contactsync.simulators.invariants import Finding, Snapshot, Synced
 from contactsync_contracts.contact import ELEMENT_FIELDS, Contact
 from contactsync_contracts.messages import GooglePerson, Kept
 
-from .hands import Claim, holds
+from .hands import PLANFIX_TEXTS, Claim, holds
 from .world import World
 
 Row = Mapping[str, Any]
@@ -105,9 +105,10 @@ def convergence(
             mine = contacts[number].fields
             broken += [
                 f"contact {number}: {name} differs: {mine.get(name)!r} and {person.fields.get(name)!r}"
-                for name in _differing(mine, person)
+                for name in _differing(mine, person, kept=world.hands.state_lost and not synced.two_way)
                 if number not in held
                 and name not in formatted
+                and name not in _hidden(world)
                 and f"{name}:" not in notes
                 and "read-only" not in notes.casefold()
             ]
@@ -124,6 +125,11 @@ def convergence(
     return [f"I1: {one}" for one in broken]
 
 
+def _hidden(world: World) -> set[str]:
+    """Fields that Planfix does not show us: nobody can know what stands there."""
+    return {name for name, text in PLANFIX_TEXTS.items() if text in world.planfix.options.hidden_fields}
+
+
 def _held(rows: Mapping[str, list[dict[str, Any]]]) -> set[int]:
     return {row["contact"] for theirs in rows.values() for row in theirs if row["state"] in HELD and row["reason"]}
 
@@ -138,9 +144,9 @@ def _members(world: World, synced: Synced) -> set[int]:
     return {n for n in store.members(saved.id, None) if store.may_see(owner, store.contacts[n])}
 
 
-def _differing(planfix: Contact, person: GooglePerson) -> list[str]:
-    """An adopted person may have values of its own that Planfix never had."""
-    adopted = any(stamp.kept is Kept.ADOPTED for stamp in person.stamps)
+def _differing(planfix: Contact, person: GooglePerson, *, kept: bool) -> list[str]:
+    """An adopted person may have values of its own that Planfix never had, and so may any other if `kept`."""
+    adopted = kept or any(stamp.kept is Kept.ADOPTED for stamp in person.stamps)
     found = []
     for name, value in planfix.items():
         other = person.fields.get(name)
@@ -228,6 +234,8 @@ def nothing_lost(
         theirs = [one for one in filters if one.account == claim.account]
         mine = [row for one in theirs for row in rows[one.filter_id] if row["contact"] == claim.contact]
         member = any(claim.contact in _members(world, one) for one in theirs)
+        if claim.field in _hidden(world):
+            continue
         if (mine or member) and not _in_history(world, theirs, claim):
             broken += _lost(world, claim, mine, member)
     return [f"I3: {one}" for one in broken]

@@ -73,6 +73,8 @@ class Hands:
     """Private people that carried a stamp at some time."""
     left: set[int] = field(default_factory=set)
     """Contacts that were outside a filter, in the trash or invisible at some time (`note_absences`)."""
+    state_lost: bool = False
+    """Bases are gone: in one-way filters, what only Google has may be anybody's, and stays (2.3)."""
     dismissing: set[int] = field(default_factory=set)
     """Contacts whose person a human deleted, merged or took the label off, or whose label went."""
 

@@ -14,7 +14,9 @@ from contactsync_contracts import subjects
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import NewContactDefaults, Undo
 
+from . import quirks as vendor_quirks
 from .checks import check
+from .mishaps import Saved
 from .system import SERVICES
 from .vendors import GoogleAccount
 from .world import World
@@ -43,6 +45,7 @@ PATHS: Final = (
 )
 LISTS: Final = ("connections", "contact/list", "contactGroups$", "contact/filters", "user/list")
 MOMENTS: Final = ("", "commit", "publish", "ack", "POST|PATCH|PUT|DELETE", "GET|list", "cas", "publish .*mutate")
+RESTORING_S: Final = 61.0
 WAITS: Final = (1.0, 7.0, 31.0, 101.0, 260.0, 650.0)
 
 
@@ -60,6 +63,7 @@ class Case:
     """A list in Google silently lost its end: only a complete listing will tell."""
     outside: list[str] = field(default_factory=list)
     """Private people."""
+    saved: Saved | None = None
 
     @property
     def email(self) -> str:
@@ -405,6 +409,48 @@ def away(case: Case, seconds: int) -> None:
     case.world.nats_away(float(WAITS[seconds % 5]))
 
 
+def forget(case: Case, what: int) -> None:
+    """State is lost while nothing runs, and what the quotas allowed before is past when all is up again."""
+    account = f"state.account.{case.account.sub}."
+    lost = (
+        (f"state.filter.{case.filters[0]}.link.",),
+        (f"state.filter.{case.filters[-1]}",),
+        (f"{account}person.",),
+        (f"{account}label.",),
+        (account,),
+        ("state.planfix.", f"{account}cursor"),
+        ("state.account.", "state.filter.", "state.planfix."),
+    )[what % 7]
+    case.world.hands.state_lost = True
+    case.world.stop()
+    case.world.run_for(RESTORING_S)
+    case.world.lose_state(*lost)
+    case.world.start()
+    activate(case)
+
+
+def save(case: Case) -> None:
+    case.saved = case.world.copy_state()
+
+
+def roll_back(case: Case) -> None:
+    """The state is restored from a copy."""
+    if case.saved is not None:
+        case.world.hands.state_lost = True
+        case.world.stop()
+        case.world.run_for(RESTORING_S)
+        case.world.roll_back(case.saved)
+        case.world.start()
+        activate(case)
+
+
+def activate(case: Case) -> None:
+    """Lists that are not known any more are activated anew."""
+    for one in case.filters:
+        if case.world.record(one) is None:
+            case.world.enable(one, case.account, defaults=NewContactDefaults(group=case.group))
+
+
 def wait(case: Case, seconds: int) -> None:
     case.world.run_for(WAITS[seconds % len(WAITS)])
 
@@ -418,6 +464,7 @@ PLAYED: Final[dict[str, Callable[..., None]]] = {
         rename_label, delete_label, rename_resource,
         direction, pause, resume, sync, undo, revoke, connect,
         fault, short, expire, kill, restart, lose, replay, away, wait,
+        forget, save, roll_back,
     )
 }  # fmt: skip
 
@@ -425,10 +472,11 @@ PLAYED: Final[dict[str, Callable[..., None]]] = {
 # ---- a case
 
 
-def begin(contacts: int, filters: int, settled: bool, *, trace: bool = False, **options: Any) -> Case:
+def begin(contacts: int, filters: int, settled: bool, quirks: Sequence[str] = (), *, trace: bool = False) -> Case:
     """`contacts` in a group, a filter by it and perhaps another one of half of them, private people one of whom is
     a contact's; the sync has just been enabled, or has come to rest."""
-    world = World(planfix=options.get("planfix"), google=options.get("google"), trace=trace)
+    planfix, google = vendor_quirks.options(quirks)
+    world = World(planfix=planfix, google=google, trace=trace)
     office = world.office(contacts, go=False)
     private = [
         {
@@ -495,9 +543,15 @@ def finish(case: Case) -> None:
 
 
 def run_case(
-    contacts: int, filters: int, settled: bool, steps: Sequence[Step], *, trace: bool = False, **options: Any
+    contacts: int,
+    filters: int,
+    settled: bool,
+    steps: Sequence[Step],
+    quirks: Sequence[str] = (),
+    *,
+    trace: bool = False,
 ) -> None:
-    case = begin(contacts, filters, settled, trace=trace, **options)
+    case = begin(contacts, filters, settled, quirks, trace=trace)
     with case.world:
         play(case, steps)
         finish(case)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from contactsync.runtime.bus import Bus, Fence, Put
 from contactsync.runtime.state import commit_all
 from contactsync.writer.capacity import Capacity, decode_capacity, encode_capacity
-from contactsync.writer.identity import Ask, IdentityMap, Known, decode, encode, full_since
+from contactsync.writer.identity import Ask, IdentityMap, Known, Rank, decode, encode, full_since
 from contactsync.writer.intent import Intent, decode_intent, encode_intent
 from contactsync.writer.labels import LabelRecord, decode_label, encode_label
 from contactsync_contracts import subjects
@@ -58,6 +58,11 @@ class Account:
         self.claims: dict[int, float] = {}
         """Contacts that found no place, and when they were told so."""
         self.loaded = False
+
+    @property
+    def ranks(self) -> dict[str, Rank]:
+        """Of the filters that have said so."""
+        return {name: Rank(one.two_way, one.active) for name, one in self.labels.items() if one.ranked_at}
 
     async def load(self) -> None:
         if self.loaded:

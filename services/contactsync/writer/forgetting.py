@@ -110,7 +110,8 @@ class Forgetting:
         for contact, known in part:
             wants = {name: want for name, want in known.wants.items() if name != filter_id}
             after[contact] = replace(known, wants=wants) if wants else None
-            old, new = merger_of(known.wants), merger_of(wants)
+            ranks = self._account.ranks
+            old, new = merger_of(known.wants, ranks), merger_of(wants, ranks)
             if new is not None and new != old:
                 handovers.setdefault(new, []).append(Handover(contact=contact))
         for name, items in handovers.items():

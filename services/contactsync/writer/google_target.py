@@ -28,7 +28,7 @@ from contactsync.google.port import PeopleApi
 from contactsync.runtime.bus import Bus, Fence, Transient
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import Delivery
-from contactsync.writer import capacity, google_creates, google_updates, witness
+from contactsync.writer import capacity, google_creates, google_updates, ranking, witness
 from contactsync.writer.account import Account, AskKey, Changes, asks_of
 from contactsync.writer.batching import BatchRules, waits_until
 from contactsync.writer.forgetting import Forgetting, Release, keep_grant
@@ -158,6 +158,7 @@ class GoogleTarget:
         letters = await self._forgetting.settle(letters, self._inbox.answered, fence)
         await self._count_people(letters, fence)
         await self._settle_labels(letters, fence)
+        await ranking.settle(self._account, letters, self._outbox, self._clock, fence)
         self._collect(letters, fence)
         await self._answer_settled(fence)
         await self._release(fence)
@@ -269,11 +270,11 @@ class GoogleTarget:
 
     async def _release(self, fence: Fence) -> None:
         """People whom humans took from a filter: nothing is written, but another filter may have to merge now."""
-        verdicts = []
+        verdicts, ranks = [], self._account.ranks
         for (contact, _), ask in sorted(self._open.items(), key=lambda item: item[0]):
             if ask.mutation.op == "release":
                 known = self._account.people.get(contact)
-                united = unite(contact, known, [ask])
+                united = unite(contact, known, [ask], ranks)
                 verdicts.append((Work(contact, known, united, ask.cls), Verdict(Outcome.DONE)))
         await self._finish(verdicts, fence)
 
@@ -282,11 +283,11 @@ class GoogleTarget:
         by_contact: dict[int, list[Ask]] = {}
         for (contact, _), ask in self._open.items():
             by_contact.setdefault(contact, []).append(ask)
-        works = []
+        works, ranks = [], self._account.ranks
         for contact, asks in by_contact.items():
             known = self._account.people.get(contact)
             cls = min((ask.cls for ask in asks), key=CLASSES.index)
-            works.append(Work(contact, known, unite(contact, known, asks), cls))
+            works.append(Work(contact, known, unite(contact, known, asks, ranks), cls))
         return sorted(works, key=lambda work: CLASSES.index(work.cls))
 
     async def _leave(self, left: Sequence[Work], rest: Sequence[Work], fence: Fence) -> None:
@@ -406,7 +407,8 @@ class GoogleTarget:
             writes is None or writes.mutation.op == "ensure"
         ):
             # The person we knew is gone and this filter wants one: the others' wishes went with the old one.
-            vanished.append(Work(work.contact, nobody, unite(work.contact, nobody, work.united.asks), work.cls))
+            united = unite(work.contact, nobody, work.united.asks, self._account.ranks)
+            vanished.append(Work(work.contact, nobody, united, work.cls))
         else:
             reason = "the person is not in Google any more"
             verdicts.append((work, Verdict(Outcome.GONE, known=nobody, reason=reason)))

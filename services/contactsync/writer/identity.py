@@ -58,6 +58,18 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
+class Rank:
+    """What a filter as a whole says of itself: newer than what stands on single contacts."""
+
+    two_way: bool
+    active: bool
+
+
+Ranks = Mapping[str, Rank]
+UNRANKED: Final[Ranks] = {}
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """One contact's person as we last knew it. `resource` is empty when there is none (any more).
 
@@ -144,13 +156,17 @@ def mark_of(mutation: GoogleMutation | PlanfixMutation) -> str:
     return blake2b(said.encode(), digest_size=6).hexdigest()
 
 
-def merger_of(wants: Mapping[str, Want]) -> str | None:
-    """The oldest two-way filter that holds the person, else the oldest."""
-    ranked = sorted((not w.two_way, w.since, f) for f, w in wants.items() if w.holds)
-    return ranked[0][2] if ranked else None
+def merger_of(wants: Mapping[str, Want], ranks: Ranks = UNRANKED) -> str | None:
+    """The oldest active two-way filter that holds the person, else the oldest active one, else the oldest."""
+    ranked = []
+    for name, want in wants.items():
+        if want.holds:
+            rank = ranks.get(name, Rank(want.two_way, True))
+            ranked.append((not rank.active, not rank.two_way, want.since, name))
+    return min(ranked)[3] if ranked else None
 
 
-def unite(contact: int, known: Known | None, asks: Sequence[Ask]) -> United:
+def unite(contact: int, known: Known | None, asks: Sequence[Ask], ranks: Ranks = UNRANKED) -> United:
     """`asks`: at most one of each filter."""
     before = dict(known.wants) if known else {}
     after = dict(before)
@@ -161,7 +177,7 @@ def unite(contact: int, known: Known | None, asks: Sequence[Ask]) -> United:
         after[ask.filter_id] = replace(
             base, since=ask.since, two_way=ask.two_way, active=active, released=ask.mutation.op == "release"
         )
-    new = merger_of(after)
+    new = merger_of(after, ranks)
     by_filter = {ask.filter_id: ask for ask in asks}
     return United(
         asks=tuple(asks),
@@ -169,16 +185,16 @@ def unite(contact: int, known: Known | None, asks: Sequence[Ask]) -> United:
         leaving=tuple(ask.filter_id for ask in asks if ask.mutation.op == "remove"),
         merger=new,
         writes=by_filter.get(new) if new is not None else None,
-        handovers=handovers(contact, before, after, by_filter),
+        handovers=handovers(contact, before, after, by_filter, ranks),
     )
 
 
 def handovers(
-    contact: int, before: Mapping[str, Want], after: Mapping[str, Want], asks: Mapping[str, Ask]
+    contact: int, before: Mapping[str, Want], after: Mapping[str, Want], asks: Mapping[str, Ask], ranks: Ranks
 ) -> tuple[tuple[str, Handover], ...]:
     """Who merges the fields from now on hears of it, with the bases of who did if that one leaves now; and so does
     who did, if it stays. asks: by filter."""
-    old, new = merger_of(before), merger_of(after)
+    old, new = merger_of(before, ranks), merger_of(after, ranks)
     if old is None or new is None or old == new:
         return ()
     left = asks.get(old)

@@ -23,7 +23,8 @@ class LabelRecord:
     """A filter's label in one account. `given`: the name that we gave last (a label named otherwise was renamed by
     a human). `sent_at`: a create with name `given` was sent then and not yet answered. `resource` is empty until
     there is a label. `found`: it was stamped before we knew of it. `since`: the filter's birth time; older messages
-    are not its own. `gone`: the filter that was born then has left the account."""
+    are not its own. `gone`: the filter that was born then has left the account. `two_way`, `active`: whether it may
+    merge fields, known since `ranked_at`."""
 
     resource: str = ""
     name: str = ""
@@ -38,6 +39,9 @@ class LabelRecord:
     found: bool = False
     since: float = 0.0
     gone: float = 0.0
+    two_way: bool = True
+    active: bool = True
+    ranked_at: float = 0.0
 
 
 def encode_label(record: LabelRecord) -> bytes:

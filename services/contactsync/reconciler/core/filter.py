@@ -63,7 +63,10 @@ class Undo:
 @dataclass(frozen=True)  # without slots: `changes.replace`
 class FilterRecord:
     """problem: why nothing is written (a FilterState other than the healthy ones) with its reason; label_*: the
-    mutation of the label under way; counts: contacts by state; waiting: requests that came during a run; left_at:
+    mutation of the label under way (again: only to be sure that it is known; found: the writer
+    had no record of it; told_at: when it last was);
+    ranked_*: what the writer was last told of it, and since when that is so (`ranking.py`);
+    counts: contacts by state; waiting: requests that came during a run; left_at:
     when a link or a labelled person was last removed, so that older observations of strangers are looked at again;
     revisions: the highest revision of links that are gone, since the writer remembers those; filter_at/account_at:
     what the latest news of either is from; frozen: why a human has to say `resume` (freeze.py); label_gone: the label
@@ -97,6 +100,12 @@ class FilterRecord:
     label_name: str = ""
     label_revision: int = 0
     label_pending: str = ""
+    label_again: bool = False
+    label_found: bool = False
+    label_told_at: float = 0.0
+    ranked_two_way: bool = True
+    ranked_active: bool = True
+    ranked_at: float = 0.0
     label_op: Literal["ensure", "rename"] = "ensure"
     new_contact: dict[str, Any] | None = None
     run: Run | None = None

@@ -6,7 +6,18 @@ Called by `machine.py` once per step; `plan.py` decides about a link, `arrivals.
 from __future__ import annotations
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import commands, guard, history, joining, leaving, places, runs, sweeping
+from contactsync.reconciler.core import (
+    commands,
+    guard,
+    history,
+    joining,
+    labelling,
+    leaving,
+    places,
+    ranking,
+    runs,
+    sweeping,
+)
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import NOTHING, Draft, under_way
@@ -39,6 +50,7 @@ def finish(draft: Draft, reopened: list[Link] | None, now: float) -> Step:
         guard.tend(draft, now)
         _finish_run(draft, now)
         leaving.tend(draft)
+        ranking.tend(draft, now, again=reopened is not None)
     stored_arrivals: dict[str, Arrival | None] = {s: draft.arrivals.get(s) for s in draft.touched_arrivals}
     stored_arrivals.update(dict.fromkeys(draft.dropped_arrivals - draft.arrivals.source_ids))
     draft.events.extend(_changes(draft, now))
@@ -72,6 +84,7 @@ def _reopen(draft: Draft, reopened: list[Link], now: float) -> list[Begun]:
     draft.wishes.label |= any(link.asked == "label" for link in reopened)
     if record.label_pending:
         draft.wishes.ensure_label = True
+    labelling.say_again(draft, now)
     waits = record.run.waits if record.run is not None else ()
     run_id = record.run.run_id if record.run is not None else ""
     if record.phase == "google":
@@ -214,7 +227,7 @@ def _busy(draft: Draft) -> bool:
     return (
         record.phase != "done"
         or bool(run and run.waits)
-        or bool(record.label_pending)
+        or bool(record.label_pending and not record.label_again)
         or bool(draft.index.open)
         or (record.active and bool(draft.index.due or draft.index.loose or record.sweeps))
         or bool(draft.confirming)

@@ -15,6 +15,7 @@ from contactsync.reconciler.core.index import Entry
 from contactsync.reconciler.core.link import Link
 from contactsync_contracts.messages import AccountObserved, FilterState, LabelObserved, LabelSettled, Outcome
 
+TELL_AGAIN_S = 600.0
 LOST = (
     "This list was synchronised with this account before, but what was known of it is lost: people whom you deleted "
     "in Google Contacts would be made again. Look at what would be created, then approve it."
@@ -24,21 +25,37 @@ LOST = (
 def ask_label(draft: Draft, op: str) -> None:
     record = draft.filter
     revision = record.label_revision + 1
-    draft.amend(label_revision=revision, label_pending=f"{record.filter_id}.label.{revision}", label_op=op)
+    pending = f"{record.filter_id}.label.{revision}"
+    draft.amend(label_revision=revision, label_pending=pending, label_op=op, label_again=False)
     draft.wishes.ensure_label = True
+
+
+def say_again(draft: Draft, now: float) -> None:
+    """From time to time. What was settled is answered from memory, without a request; a writer that has lost its
+    record finds the label by its stamp, and watchers know again whose it is."""
+    record = draft.filter
+    if not record.label or record.label_pending or record.frozen or record.leaving is not None:
+        return
+    if now - record.label_told_at >= TELL_AGAIN_S:
+        pending = f"{record.filter_id}.label.{record.label_revision}.{int(now)}"
+        draft.amend(label_pending=pending, label_again=True, label_told_at=now)
+        draft.wishes.ensure_label = True
 
 
 def label_settled(draft: Draft, answer: LabelSettled, now: float) -> None:
     record = draft.filter
     if answer.mutation_id != record.label_pending:
         return
-    draft.amend(label_pending="")
+    draft.amend(label_pending="", label_again=False, label_told_at=now)
     if answer.outcome is not Outcome.DONE:
         reason = answer.reason or reasons.LABEL_REFUSED
         draft.record = freeze.freeze(draft.filter, reason, label_gone=True)
         return
     if answer.found and not record.label:
         draft.amend(creates_wait=LOST)
+    elif answer.found and not record.label_found:
+        draft.wishes.google_listing = draft.wishes.google_listing or ""  # nobody was told while it was not known
+    draft.amend(label_found=answer.found)
     draft.amend(label=answer.label, label_name=answer.name)
     if record.label and answer.label != record.label:
         draft.amend(relabel_after=0, restored_at=now)

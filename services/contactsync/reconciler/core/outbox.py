@@ -91,12 +91,12 @@ class Outbox:
                 revision=record.label_revision,
                 op=record.label_op,
                 name=record.name,
-                make=not record.rebuild,
+                make=not record.rebuild and not record.label_again,
             )
             yield from self._cut(record, record.account, [label], lambda part: {"label": part[0]})
         yield from self._cut(record, record.account, google, lambda part: {"google": tuple(part), "more": step.more})
-        if step.flush and not google:
-            yield self._flush(record)
+        if (step.flush or step.wishes.rank) and not google:
+            yield self._word(record)
         yield from self._cut(record, subjects.PLANFIX, planfix, lambda part: {"planfix": tuple(part)})
 
     def _cut(
@@ -114,6 +114,8 @@ class Outbox:
                 cls=_class(record),
                 since=record.since,
                 two_way=record.two_way,
+                active=record.ranked_active,
+                ranked_at=record.ranked_at,
                 people_total=record.people_total,
                 people_at=record.people_at,
                 **content(part),
@@ -144,9 +146,17 @@ class Outbox:
             data = message.model_dump_json(exclude_defaults=True).encode()
             yield Outgoing(subjects.mutate(target), f"{name}.{target}.{self._epoch}", message, data)
 
-    def _flush(self, record: FilterRecord) -> Outgoing:
-        """Nothing more follows: creates that wait for a full batch are to go."""
-        message = Mutate(filter_id=record.filter_id, target=record.account, epoch=self._epoch, since=record.since)
+    def _word(self, record: FilterRecord) -> Outgoing:
+        """Nothing is to be written: waiting creates are to go, or the filter's rank has changed."""
+        message = Mutate(
+            filter_id=record.filter_id,
+            target=record.account,
+            epoch=self._epoch,
+            since=record.since,
+            two_way=record.two_way,
+            active=record.ranked_active,
+            ranked_at=record.ranked_at,
+        )
         return self._numbered(subjects.mutate(record.account), "flush", record, message)
 
     def _create(self, arrival: Arrival, record: FilterRecord) -> PlanfixMutation:

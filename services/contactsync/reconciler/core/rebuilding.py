@@ -33,7 +33,7 @@ def rebuild(draft: Draft, event: Rebuild, now: float) -> None:
         assert draft.record.run is not None
         draft.events.append(runs.started(draft.record, draft.record.run))
     draft.wishes.google_listing = draft.wishes.planfix_listing = event.request_id
-    if not record.label_pending:
+    if not record.label_pending or record.label_again:
         labelling.ask_label(draft, "ensure")
 
 

@@ -151,6 +151,7 @@ def contacts_listed(draft: Draft, event: PlanfixListed, now: float) -> None:
             draft.touched_arrivals.update(draft.arrivals.source_ids)
         draft.record = runs.answered(draft.filter, "planfix", event.request_id)
         draft.amend(planfix_seen_at=event.began_at)
+        labelling.say_again(draft, now)
 
 
 def contacts_confirmed(draft: Draft, event: PlanfixConfirmed) -> None:

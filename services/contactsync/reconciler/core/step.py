@@ -34,6 +34,7 @@ class Wishes:
     ensure_label: bool = False
     filter: bool = False
     forget: bool = False
+    rank: bool = False
     exists: list[int] = field(default_factory=list)
     """Contacts of which nothing is left in Google: are they in Planfix at all?"""
 
@@ -46,6 +47,7 @@ class Wishes:
         self.ensure_label |= later.ensure_label
         self.filter |= later.filter
         self.forget |= later.forget
+        self.rank |= later.rank
         self.exists += later.exists
         if later.planfix_listing is not None:
             self.planfix_listing = later.planfix_listing
