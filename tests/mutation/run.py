@@ -131,4 +131,4 @@ def environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(str(pathlib.Path(sys.argv[1]).resolve()), sys.argv[2:]))
