@@ -111,6 +111,12 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": False,
         "steps": [["wait", 0], ["save"], ["roll_back"]],
     },
+    "Google renames a person twice, and its second label is made again": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["rename_resource", 0], ["delete_label", 1], ["rename_resource", 0]],
+    },
     "a number that Planfix refuses and another field that a human edits there": {
         "contacts": 1,
         "filters": 2,
