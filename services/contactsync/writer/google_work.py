@@ -88,7 +88,7 @@ def forgotten(known: Known | None) -> Known:
 
 
 def under_another_name(work: Work, tried: str) -> Verdict | None:
-    """The person is not there by the name that we know, but a filter has seen it by another one: that is looked at."""
+    """Not there by the name that we know, but a filter has seen the person by another one: that is looked at."""
     if work.known is None or all(ask.mutation.resource in (None, "", tried) for ask in work.united.asks):
         return None
     known = Known(kept=work.known.kept, wants=work.known.wants)
