@@ -117,6 +117,18 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["rename_resource", 0], ["delete_label", 1], ["rename_resource", 0]],
     },
+    "one filter looks a person up that has lost the other one's label": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["delete_label", 1], ["replay", 15]],
+    },
+    "the links are lost, and the contact of one is in the bin": {
+        "contacts": 1,
+        "filters": 1,
+        "settled": True,
+        "steps": [["trash", 0], ["forget", 0], ["new_contact", 1]],
+    },
     "a number that Planfix refuses and another field that a human edits there": {
         "contacts": 1,
         "filters": 2,
