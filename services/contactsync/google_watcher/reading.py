@@ -266,8 +266,8 @@ class Reading:
     # ---- looks
 
     async def answer_people(self, look: LookGoogle) -> None:
-        """Everybody asked for by name, private people too: whoever asks wants to link them. What is news of them is told
-        to all whom it concerns: the next delta finds it in the index."""
+        """Everybody asked for by name, private people too: whoever asks wants to link them. What is news of them is
+        told to all whom it concerns: the next delta finds it in the index."""
         began = self.clock()
         found: list[GooglePerson] = []
         gone: list[str] = []
