@@ -129,6 +129,18 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["trash", 0], ["forget", 0], ["new_contact", 1]],
     },
+    "people are merged and the links are lost": {
+        "contacts": 2,
+        "filters": 1,
+        "settled": True,
+        "steps": [["merge_people", 0, 1], ["forget", 0]],
+    },
+    "Google renames a merged person whose contact may not be edited in Planfix": {
+        "contacts": 2,
+        "filters": 2,
+        "settled": True,
+        "steps": [["merge_people", 0, 1], ["may_edit", 0, 0], ["rename_resource", 0]],
+    },
     "a number that Planfix refuses and another field that a human edits there": {
         "contacts": 1,
         "filters": 2,
