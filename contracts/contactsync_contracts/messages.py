@@ -480,7 +480,7 @@ class GoogleMutation(Model):
 
 class LabelMutation(Model):
     """``ensure``: the filter has its label, named like it; ``rename``: if its name is still the one we gave.
-    Without ``make`` a label that is not there is not made. ``known``: its resource name, as far as the filter knows."""
+    Without ``make`` a label that is not there is not made. ``known``: its resource name, if the filter knows it."""
 
     mutation_id: str
     revision: Annotated[int, Field(ge=1)]
