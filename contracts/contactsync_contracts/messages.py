@@ -480,13 +480,14 @@ class GoogleMutation(Model):
 
 class LabelMutation(Model):
     """``ensure``: the filter has its label, named like it; ``rename``: if its name is still the one we gave.
-    Without ``make`` a label that is not there is not made."""
+    Without ``make`` a label that is not there is not made. ``known``: its resource name, if the filter knows it."""
 
     mutation_id: str
     revision: Annotated[int, Field(ge=1)]
     op: Literal["ensure", "rename"]
     name: str
     make: bool = True
+    known: str = ""
 
 
 class Forget(Model):

@@ -111,6 +111,36 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": False,
         "steps": [["wait", 0], ["save"], ["roll_back"]],
     },
+    "Google renames a person twice, and its second label is made again": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["rename_resource", 0], ["delete_label", 1], ["rename_resource", 0]],
+    },
+    "one filter looks a person up that has lost the other one's label": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["delete_label", 1], ["replay", 15]],
+    },
+    "the links are lost, and the contact of one is in the bin": {
+        "contacts": 1,
+        "filters": 1,
+        "settled": True,
+        "steps": [["trash", 0], ["forget", 0], ["new_contact", 1]],
+    },
+    "people are merged and the links are lost": {
+        "contacts": 2,
+        "filters": 1,
+        "settled": True,
+        "steps": [["merge_people", 0, 1], ["forget", 0]],
+    },
+    "Google renames a merged person whose contact may not be edited in Planfix": {
+        "contacts": 2,
+        "filters": 2,
+        "settled": True,
+        "steps": [["merge_people", 0, 1], ["may_edit", 0, 0], ["rename_resource", 0]],
+    },
     "a number that Planfix refuses and another field that a human edits there": {
         "contacts": 1,
         "filters": 2,

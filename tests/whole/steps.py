@@ -60,7 +60,7 @@ class Case:
     group: int
     serial: int = 0
     cut: bool = False
-    """A list in Google silently lost its end: only a complete listing will tell."""
+    """A list in Google silently lost its end, or what we knew of it is lost: only a complete listing will tell."""
     outside: list[str] = field(default_factory=list)
     """Private people."""
     saved: Saved | None = None
@@ -421,7 +421,7 @@ def forget(case: Case, what: int) -> None:
         ("state.planfix.", f"{account}cursor"),
         ("state.account.", "state.filter.", "state.planfix."),
     )[what % 7]
-    case.world.hands.state_lost = True
+    case.cut = case.world.hands.state_lost = True
     case.world.stop()
     case.world.run_for(RESTORING_S)
     case.world.lose_state(*lost)
@@ -436,7 +436,7 @@ def save(case: Case) -> None:
 def roll_back(case: Case) -> None:
     """The state is restored from a copy."""
     if case.saved is not None:
-        case.world.hands.state_lost = True
+        case.cut = case.world.hands.state_lost = True
         case.world.stop()
         case.world.run_for(RESTORING_S)
         case.world.roll_back(case.saved)

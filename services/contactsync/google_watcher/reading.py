@@ -266,7 +266,8 @@ class Reading:
     # ---- looks
 
     async def answer_people(self, look: LookGoogle) -> None:
-        """Everybody asked for by name, private people too: whoever asks wants to link them."""
+        """Everybody asked for by name, private people too: whoever asks wants to link them. What is news of them is
+        told to all whom it concerns: the next delta finds it in the index."""
         began = self.clock()
         found: list[GooglePerson] = []
         gone: list[str] = []
@@ -278,13 +279,19 @@ class Reading:
                     found.append(person)
         await self._alive()
         messages: list[tuple[str, str, bytes]] = []
+        told: dict[str, list[GooglePerson]] = defaultdict(list)
         if found or not gone:
-            messages += self._observed({look.filter_id: found}, began, {look.filter_id: look.request_id})
+            told[look.filter_id] = found
+        for person in found:
+            for filter_id in self._others(person) - {look.filter_id}:
+                told[filter_id].append(person)
+        messages += self._observed(told, began, {look.filter_id: look.request_id})
         messages += self._gone({look.filter_id: gone}, began, look.request_id)
         await self._publish(messages)
         for person in found:
             before = self._before(person)
-            self._put(person, self._entry(person, version_of(person), before, {look.filter_id}))
+            informed = {name for name, people in told.items() if person in people}
+            self._put(person, self._entry(person, version_of(person), before, informed))
         for name in gone:
             self.account.index.drop(name)
 
@@ -360,6 +367,13 @@ class Reading:
 
     def _concerned(self, person: GooglePerson, before: Sequence[Entry]) -> set[str]:
         return concerned(person.labels, stamped=bool(person.stamps), before=before, filters=self.account.filters)
+
+    def _others(self, person: GooglePerson) -> set[str]:
+        """Whom it concerns, if it is not in the index as it is now."""
+        known = self.account.index.people.get(person.resource)
+        if known is not None and known.version == version_of(person):
+            return set()
+        return self._concerned(person, self._before(person))
 
     def _mourners(self, entry: Entry | None) -> set[str]:
         everybody = {*self.account.filters.values()}

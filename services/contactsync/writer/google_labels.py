@@ -71,7 +71,7 @@ class Labels:
     ) -> LabelRecord:
         refused: frozenset[str] = frozenset()
         for _ in range(_TRIES_MAX):
-            labels = await self._shown(record.resource, cls)
+            labels = await self._shown(record.resource or wish.known, cls)
             match choose(labels, filter_id, wish.name, record.resource, refused):
                 case Reuse(label):
                     given = record.given if record.given and record.resource in ("", label.resource) else ""

@@ -43,6 +43,7 @@ from contactsync.writer.google_work import (
     item_of,
     key_of,
     made,
+    under_another_name,
     unwritten,
     version,
 )
@@ -401,7 +402,9 @@ class GoogleTarget:
     def _without_person(self, work: Work, verdicts: list[tuple[Work, Verdict]], vanished: list[Work]) -> None:
         writes = work.united.writes
         nobody = forgotten(work.known)
-        if not work.united.wanted:
+        if (elsewhere := under_another_name(work, work.resource)) is not None:
+            verdicts.append((work, elsewhere))
+        elif not work.united.wanted:
             verdicts.append((work, Verdict(Outcome.DONE, known=nobody, removed=True)))
         elif any(ask.mutation.op == "ensure" for ask in work.united.asks) and (
             writes is None or writes.mutation.op == "ensure"
@@ -434,6 +437,8 @@ class GoogleTarget:
             case Changed(person):
                 return Verdict(Outcome.STALE, person, reason="edited in Google meanwhile")
             case Vanished(reason):
+                if (elsewhere := under_another_name(work, update.resource)) is not None:
+                    return elsewhere
                 nobody = forgotten(work.known)
                 if not work.united.wanted:
                     return Verdict(Outcome.DONE, known=nobody, removed=True)

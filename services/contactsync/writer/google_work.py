@@ -87,6 +87,14 @@ def forgotten(known: Known | None) -> Known:
     return Known(wants={f: replace(want, active=False) for f, want in wants.items()})
 
 
+def under_another_name(work: Work, tried: str) -> Verdict | None:
+    """Not there by the name that we know, but a filter has seen the person by another one: that is looked at."""
+    if work.known is None or all(ask.mutation.resource in (None, "", tried) for ask in work.united.asks):
+        return None
+    known = Known(kept=work.known.kept, wants=work.known.wants)
+    return Verdict(Outcome.STALE, known=known, reason="the person has another name now")
+
+
 def made(work: Work, result: Made | NotMade, without: Mapping[str, str]) -> Verdict:
     """`without`: Google's fields that it refused, with the reason."""
     match result:

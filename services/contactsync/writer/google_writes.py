@@ -61,7 +61,7 @@ class Writes:
             if any(one.op == "update" and one.raw is None for one in mutations):
                 return None  # a renewal: what is there now counts, whatever we remember
             newer = any(
-                one.raw is not None and one.etag and one.resource == resource and not known.knows(one.etag)
+                one.raw is not None and one.etag and not (one.resource == resource and known.knows(one.etag))
                 for one in mutations
             )
             if known.resource and known.memberships and not newer:

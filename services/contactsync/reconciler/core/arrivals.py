@@ -44,6 +44,7 @@ def arrival_of(person: GooglePerson, known: Arrival | None) -> Arrival:
         raw=person.raw,
         stamp_contact=stamp.contact if stamp is not None else None,
         stamp_kept=stamp.kept if stamp is not None else None,
+        stamps_many=len(person.stamps) > 1,
     )
     if known is None:
         return fresh
@@ -58,6 +59,7 @@ def arrival_of(person: GooglePerson, known: Arrival | None) -> Arrival:
         google=person.fields,
         google_at=person.updated_at,
         raw=person.raw,
+        stamps_many=len(person.stamps) > 1,
     )
 
 

@@ -68,7 +68,7 @@ def join_by_stamp(
     """A labelled person with our stamp whose contact the filter did not hold: it says itself who it is."""
     draft.drop_arrival(arrival.source_id)
     joined = arriving.link_of(arrival, contact, event.seen_at, now)
-    link = replace(joined, stamped=True, revision=draft.filter.revisions)
+    link = replace(joined, stamped=not arrival.stamps_many, revision=draft.filter.revisions)
     if event.member:
         link = replace(link, member=True, member_at=event.seen_at, kept="", asked="")
     elif event.member is None:

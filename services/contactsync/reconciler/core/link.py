@@ -155,6 +155,8 @@ class Arrival:
     raw: dict[str, Any]
     stamp_contact: int | None = None
     stamp_kept: Kept | None = None
+    stamps_many: bool = False
+    """It carries other contacts' stamps, too: people were merged, and one stamp is to be written."""
     stage: Literal["new", "matching", "creating", "held"] = "new"
     asked_at: float = 0.0
     revision: int = 0

@@ -92,6 +92,7 @@ class Outbox:
                 op=record.label_op,
                 name=record.name,
                 make=not record.rebuild and not record.label_again,
+                known=record.label,
             )
             yield from self._cut(record, record.account, [label], lambda part: {"label": part[0]})
         yield from self._cut(record, record.account, google, lambda part: {"google": tuple(part), "more": step.more})

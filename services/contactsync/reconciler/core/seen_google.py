@@ -88,6 +88,9 @@ def people_listed(draft: Draft, event: GoogleListed, now: float) -> None:
             continue
         if entry.state.value not in ("dismissed", "merged") and not entry.open:
             draft.wishes.people.add(resource)
+    if draft.filter.phase == "done":  # who is under the label and nobody's here: what we knew may be lost
+        strangers = {name for name in present if draft.index.owner_of(name) is None}
+        draft.wishes.people |= strangers - set(draft.arrivals.resources)
     for resource in draft.arrivals.resources:
         if resource not in present and event.low <= resource <= event.high:
             draft.wishes.people.add(resource)
