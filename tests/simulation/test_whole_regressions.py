@@ -147,6 +147,12 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["google_phones", 0, 0], ["may_edit", 0, 0], ["planfix_set", 0, 1]],
     },
+    "links are lost while their creates are answered, and the same mutation is asked for at once": {
+        "contacts": 1,
+        "filters": 1,
+        "settled": False,
+        "steps": [["wait", 0], ["forget", 0]],
+    },
     "a delta brings two versions of one person: by its tombstone's name, and as it was when the list was made": {
         "contacts": 1,
         "filters": 1,

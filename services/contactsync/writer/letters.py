@@ -87,9 +87,10 @@ class Outbox:
         """Queue what came of a filter's mutations, in messages of at most 200 contacts and 512 kB."""
         for number, chunk in enumerate(_chunks(items)):
             message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, items=tuple(chunk))
-            # What is said to an older state may come soon after what was said of the same revision.
+            # With the moment: whoever lost an answer asks for the same revision again, perhaps within the two minutes
+            # in which an id is remembered.
             behind = f".behind-{chunk[0].latest}" if chunk[0].latest else ""
-            self._settled(message, f"{chunk[0].mutation_id}.{epoch}.{number}{behind}")
+            self._settled(message, f"{chunk[0].mutation_id}.{epoch}.{number}.{answered_at:.3f}{behind}")
 
     def handover(self, filter_id: str, handover: Handover, cause: str, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=(handover,))
@@ -107,7 +108,7 @@ class Outbox:
 
     def label(self, filter_id: str, label: LabelSettled, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, label=label)
-        self._settled(message, f"{label.mutation_id}.{epoch}")
+        self._settled(message, f"{label.mutation_id}.{epoch}.{answered_at:.3f}")
 
     def post(self, subject: str, message: Model, msg_id: str) -> None:
         self._waiting.append(Message(subject, message.model_dump_json().encode(), msg_id, type_of(message)))
