@@ -20,7 +20,8 @@ CORE = "contactsync/reconciler/core"
 MODULES = ("merge", "plan", "match", "observe", "settle", "breaker")
 TESTS = (
     "test_merge", "test_merge_laws", "test_plan", "test_match", "test_observe", "test_settle", "test_breaker",
-    "test_machine_undo",
+    "test_machine_undo", "test_machine_leaving", "test_machine_lost_state", "test_machine_merges",
+    "test_machine_restoring", "test_machine_changes", "test_machine_places",
 )  # fmt: skip
 WORDS = ("killed", "timeout", "suspicious")
 """What mutmut calls a mutant that was noticed; all else survived."""
