@@ -27,11 +27,11 @@ from contactsync.reconciler.core.link import (
 )
 from contactsync.reconciler.core.machine import Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
-from contactsync.reconciler.core.places import PEOPLE_MAX
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import (
+    PEOPLE_MAX,
     ArrivalMatches,
     Candidate,
     ContactCandidates,

@@ -18,6 +18,9 @@ CONTACTS_MAX = 200
 """Contacts in one message."""
 BYTES_MAX = 512 * 1024
 """Size of one message."""
+PEOPLE_MAX = 25_000 - 100
+"""Google takes 25,000 people an account, private ones and perhaps those in its Trash included; 100 places are left to
+the human (2-semantics 2.4)."""
 
 
 class Model(BaseModel):

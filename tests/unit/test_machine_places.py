@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from contactsync.reconciler.core.machine import Event
-from contactsync.reconciler.core.places import PEOPLE_MAX, probe
+from contactsync.reconciler.core.places import probe
 from contactsync.reconciler.core.reasons import ACCOUNT_FULL
 from contactsync_contracts.messages import (
+    PEOPLE_MAX,
     GoogleListed,
     LookPlanfix,
     Model,

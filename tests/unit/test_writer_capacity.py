@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from contactsync.writer.capacity import (
     FULL_AGAIN_S,
-    PEOPLE_MAX,
     Capacity,
     admitted,
     at_least,
@@ -21,6 +20,7 @@ from contactsync.writer.capacity import (
     listed,
     refused,
 )
+from contactsync_contracts.messages import PEOPLE_MAX
 
 LAG_S = 300.0
 NOON = 1_000_020.0

@@ -14,8 +14,6 @@ from typing import Any, Final
 
 import orjson
 
-PEOPLE_MAX: Final = 25_000 - 100
-"""Google takes 25,000 people an account; 100 places are left to the human."""
 FULL_AGAIN_S: Final = 6 * 3600.0
 """So long Google's own word that the account is full holds, if no listing shows fewer people."""
 BUCKET_S: Final = 60.0

@@ -54,6 +54,7 @@ from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
 from contactsync.writer.witness import Standing
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
+    PEOPLE_MAX,
     AccountObserved,
     Class,
     GooglePerson,
@@ -86,7 +87,7 @@ class GoogleRules:
     batches: BatchRules = field(default_factory=BatchRules)
     lag_s: float = 300.0
     turn_max: int = 400
-    people_max: int = capacity.PEOPLE_MAX
+    people_max: int = PEOPLE_MAX
 
 
 class Patience(Enum):

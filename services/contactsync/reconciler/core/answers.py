@@ -6,7 +6,7 @@ Called by `machine.py`; `settle.py` says what an answer makes of a link, `labell
 from __future__ import annotations
 
 from contactsync.reconciler.core import arrivals as arriving
-from contactsync.reconciler.core import copies, history, labelling, loops, rebuilding, runs, settle, undoing
+from contactsync.reconciler.core import history, labelling, loops, rebuilding, runs, settle, stamped, undoing
 from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.link import Arrival, Link
@@ -43,7 +43,7 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
         draft.wishes.people.add(link.resource or "")
         return
     if item.outcome is Outcome.GONE and pending.side is Side.GOOGLE:
-        followed = copies.followed(draft, replace(link, pending=None), now)
+        followed = stamped.followed(draft, replace(link, pending=None), now)
         if followed is not None:
             draft.put(followed)
             return

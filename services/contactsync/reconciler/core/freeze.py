@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.index import Entry
+from contactsync.reconciler.core.observe import LISTS_LAG_S
 from contactsync_contracts.messages import ContactState, FilterState, LabelObserved
 
 LOST_MIN = 3
-LIST_LAG_S = 300.0
-"""A label's count of people may lag behind writes; people seen changed so lately are not expected in it."""
 
 
 def lost_most(entries: Iterable[Entry], event: LabelObserved) -> int:
@@ -27,7 +26,7 @@ def lost_most(entries: Iterable[Entry], event: LabelObserved) -> int:
     for entry in entries:
         if entry.labelled:
             labelled += 1
-            counted += entry.google_at <= event.seen_at - LIST_LAG_S
+            counted += entry.google_at <= event.seen_at - LISTS_LAG_S
         elif entry.asked == "label" or lately_dismissed(entry, event):
             lost += 1
     missing = max(lost, counted + lost - event.members) if lost else 0
@@ -35,7 +34,7 @@ def lost_most(entries: Iterable[Entry], event: LabelObserved) -> int:
 
 
 def lately_dismissed(entry: Entry, event: LabelObserved) -> bool:
-    return entry.state is ContactState.DISMISSED and entry.dismissed_at > event.seen_at - LIST_LAG_S
+    return entry.state is ContactState.DISMISSED and entry.dismissed_at > event.seen_at - LISTS_LAG_S
 
 
 def freeze(record: FilterRecord, reason: str, *, label_gone: bool) -> FilterRecord:

@@ -15,6 +15,7 @@ from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.index import Entry, is_unbegun
 from contactsync.reconciler.core.link import Arrival, Hold, Link, anew
 from contactsync.reconciler.core.match import partners
+from contactsync.reconciler.core.observe import LISTS_LAG_S
 from contactsync_contracts.messages import (
     ArrivalMatches,
     Candidate,
@@ -25,9 +26,6 @@ from contactsync_contracts.messages import (
     PlanfixMatched,
     PlanfixObserved,
 )
-
-LISTS_LAG_S = 300.0
-"""So long after a contact left, a list of people may still show its person as it was."""
 
 
 def stranger_seen(draft: Draft, person: GooglePerson, seen_at: float, *, by_name: bool) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from contactsync.reconciler.core.breaker import Frozen
-from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.slots import Turns, turns_from_json, turns_to_json
 from contactsync_contracts.contact import Contact, Element
@@ -330,11 +329,6 @@ def arrival_from_json(stored: dict[str, Any]) -> Arrival:
         values["frozen"] = Frozen(*values["frozen"])
     values["passed"] = values.get("stage") == "creating"  # only those are stored as such
     return Arrival(**values)
-
-
-def settle_down(link: Link, **changes: Any) -> Link:
-    """`replace` that also ends the mutation under way."""
-    return replace(link, pending=None, **changes)
 
 
 def anew(link: Link) -> Link:

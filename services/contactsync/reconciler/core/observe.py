@@ -19,6 +19,9 @@ from contactsync_contracts.messages import GooglePerson, Kept, PlanfixContact
 PLANFIX_SETTLE_S = 5.0
 """A Planfix read that began this soon after our write's answer may still show the old values."""
 
+LISTS_LAG_S = 300.0
+"""So long after a write, lists of people and counts of labels may still show what was before it."""
+
 RETRIED_ON_CHANGE = frozenset({"quarantined", "held_back"})
 
 

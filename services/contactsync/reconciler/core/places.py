@@ -10,10 +10,7 @@ from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import Draft
 from contactsync.reconciler.core.filter import FilterRecord
-from contactsync_contracts.messages import GoogleListed, PlanfixObserved
-
-PEOPLE_MAX = 25_000 - 100
-"""Google takes 25,000 people an account; 100 places are left to the human."""
+from contactsync_contracts.messages import PEOPLE_MAX, GoogleListed, PlanfixObserved
 
 
 def probe(record: FilterRecord) -> int | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contactsync.hashing import content_hash
 from contactsync.reconciler.core import (
-    copies,
     joining,
     observe,
     places,
@@ -16,6 +15,7 @@ from contactsync.reconciler.core import (
     rebuilding,
     runs,
     settle,
+    stamped,
     sweeping,
 )
 from contactsync.reconciler.core.changes import replace
@@ -48,7 +48,7 @@ def people_observed(draft: Draft, event: GoogleObserved, now: float) -> None:
     by_name = event.request_id == BY_NAME
     for person in event.people:
         owner = _partner_of(draft, person)
-        copies.stamps_seen(draft, person, owner)
+        stamped.stamps_seen(draft, person, owner)
         if owner is None:
             joining.stranger_seen(draft, person, event.seen_at, by_name=by_name)
             continue
@@ -72,7 +72,7 @@ def people_gone(draft: Draft, event: GoogleGone, now: float) -> None:
         if event.seen_at < link.google_at:
             draft.wishes.people.add(resource)  # it has been there since
             continue
-        if (followed := copies.followed(draft, link, now)) is not None:
+        if (followed := stamped.followed(draft, link, now)) is not None:
             draft.put(followed)
             continue
         draft.decisions.forget_same(contact, resource)
