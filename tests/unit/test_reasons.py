@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from contactsync.reconciler.core import reasons
-from contactsync.reconciler.core.breaker import WAITS, Frozen
+from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.describe import arrival_status, contact_status
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.link import Arrival, Hold, Link, Pending
 from contactsync.reconciler.core.merge import Side
+from contactsync.reconciler.core.reasons import WAITS
 from contactsync_contracts.messages import ContactState, FilterState, Kept
 
 JARGON = re.compile(r"http|etag|json|null|exception|api\b|resource|payload|`", re.IGNORECASE)

@@ -121,14 +121,6 @@ WOULD: Final[Mapping[Kind, tuple[str, str]]] = {
         "{} contacts would be created in Google; some may have been removed by hand before our memory of it was lost",
     ),
 }
-WAITS: Final[Mapping[Kind, str]] = {
-    "remove": "It would be removed from Google with many others; that waits for your approval.",
-    "update": "It would be rewritten with many others; that waits for your approval.",
-    "create": "It would be created in Planfix with many others; that waits for your approval.",
-    "empty": "The list came back empty from Planfix; whether it is to leave Google waits for your approval.",
-    "first": "The first sync waits for your approval.",
-    "again": "It may have been removed by hand earlier; creating it in Google waits for your approval.",
-}
 
 
 def would(plan: Plan) -> str:

@@ -126,7 +126,7 @@ def let_through(draft: Draft, arrivals: Iterable[Arrival], held: Mapping[int | s
         mark = held.get(arrival.source_id)
         if mark is not None:
             kind = next(plan.kind for plan in draft.filter.plans if plan.number == mark.plan)
-            waiting = replace(arrival, stage="held", state="held_back", reason=breaker.WAITS[kind])
+            waiting = replace(arrival, stage="held", state="held_back", reason=reasons.WAITS[kind])
             draft.arrivals.put(replace(waiting, frozen=mark, approved=""))
             continue
         if arrival.stage == "creating" and not arrival.passed:
@@ -156,14 +156,14 @@ def loops_found(
             continue
         if pending.op in ("update", "adopt") and pending.target:
             if loops.flips(link, pending.target, record.resumed_at, now):
-                draft.record = freeze.freeze(record, loops.FLIPS, label_gone=False)
+                draft.record = freeze.freeze(record, reasons.FLIPS, label_gone=False)
                 return True
         elif pending.op != "ensure" or link.base_planfix is not None or decisions.get(link.contact) is not None:
             continue
         elif draft.index.alike(link.planfix) > 1:
             made.append(link.planfix)
     if _come_again(draft, now):
-        draft.record = freeze.freeze(draft.filter, loops.COPIES, label_gone=False)
+        draft.record = freeze.freeze(draft.filter, reasons.COPIES, label_gone=False)
         return True
     copies = record.copies
     for fields in made:
@@ -173,7 +173,7 @@ def loops_found(
     if copies is not record.copies:
         draft.amend(copies=copies)
         if loops.multiply(copies, len(draft.index)):
-            draft.record = freeze.freeze(draft.filter, loops.COPIES, label_gone=False)
+            draft.record = freeze.freeze(draft.filter, reasons.COPIES, label_gone=False)
             return True
     return False
 

@@ -28,15 +28,6 @@ NOTED_MAX: Final = 200
 DOUBLES_MAX: Final = 12
 TURNS_MAX: Final = 12
 
-FLIPS: Final = (
-    "A contact went back and forth between the same values three times today: another tool seems to be syncing the "
-    "same contacts. Switch that off, then resume."
-)
-COPIES: Final = (
-    "The same contacts were created again and again today: another tool seems to be copying them. Switch that off, "
-    "remove the copies, then resume."
-)
-
 
 def written(link: Link, target: Contact, now: float) -> Link:
     """A value was written to either side."""

@@ -6,7 +6,7 @@ vendor's own words. Some are compared with what is stored on a link: a changed w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 POSSIBLE_DUPLICATE: Final = "possible_duplicate"
@@ -158,3 +158,23 @@ def contact_taken(contact: int, resource: str) -> str:
 
 def candidates_are(names: Sequence[str]) -> str:
     return f"Say which one: {', '.join(names)}."
+
+
+# --- many at once, or another tool: what waits in a plan (by its kind), and what freezes the filter ------------
+
+WAITS: Final[Mapping[str, str]] = {
+    "remove": "It would be removed from Google with many others; that waits for your approval.",
+    "update": "It would be rewritten with many others; that waits for your approval.",
+    "create": "It would be created in Planfix with many others; that waits for your approval.",
+    "empty": "The list came back empty from Planfix; whether it is to leave Google waits for your approval.",
+    "first": "The first sync waits for your approval.",
+    "again": "It may have been removed by hand earlier; creating it in Google waits for your approval.",
+}
+FLIPS: Final = (
+    "A contact went back and forth between the same values three times today: another tool seems to be syncing the "
+    "same contacts. Switch that off, then resume."
+)
+COPIES: Final = (
+    "The same contacts were created again and again today: another tool seems to be copying them. Switch that off, "
+    "remove the copies, then resume."
+)
