@@ -94,12 +94,10 @@ async def test_a_server_killed_in_mid_stream_loses_nothing_and_repeats_nothing(t
             async def left() -> int:
                 return int((await bus.link.api("STREAM.INFO.FILTERS"))["state"]["messages"])
 
-            # One time in six the server keeps a message that was handled before it died, and delivers it no more
-            # (nats-server 2.15.1). It does no harm, and is not waited for.
-            with anyio.move_on_after(5):
+            # One time in six the server keeps a message below the acknowledgement floor (nats-server 2.15.1).
+            with anyio.fail_after(10):
                 while await left():  # noqa: ASYNC110 - the server decides
                     await anyio.sleep(0.02)
-            assert await left() <= 1
             tasks.cancel_scope.cancel()
         assert ledger.last == dict.fromkeys(KEYS, EACH)
         kept = await bus.load_keys([f"state.ledger.{key}" for key in KEYS])

@@ -69,11 +69,17 @@ def test_edits_on_both_sides_survive_being_killed_while_they_are_synced_back(sit
     fresh = site.control("google", "add_person", account=one.email, person={"names": [{"givenName": "Fresh"}]})
     site.control("google", "add_to_label", account=one.email, resource_name=fresh, label="Clients 1")
     site.fault("lost_answer", r"contact/\d*$", times=1, method="POST")
-    for _ in range(3):
+    kills = 0
+    while kills < 3 and not arrived(site, members):  # a quick machine may be done before the third
         changed = written(site)
-        site.until(lambda: written(site) > changed, "nothing is written")  # noqa: B023 - called at once
+        site.until(
+            lambda: written(site) > changed or arrived(site, members),  # noqa: B023 - called at once
+            "nothing is written",
+        )
         site.kill("up")
+        kills += 1
         site.start_up()
+    assert kills
     site.until(lambda: arrived(site, members), "the edits did not arrive", seconds=60)
     now = site.snapshot()
     assert Checker("127.0.0.1").no_duplicates(now, now.google).broken == []

@@ -186,7 +186,10 @@ class NatsBus(NatsState, Bus):
         subscription = await self._link.subscribe(inbox, receive)
         try:
             try:
-                await self._link.api(f"CONSUMER.RESET.{stream}.{consumer}", timeout_s=2)
+                # From the very first, not from the acknowledgement floor: a server that was killed may have kept
+                # a message below it, which would stay for ever. What was acknowledged is not in a work queue any
+                # more, and what is delivered twice is known.
+                await self._link.api(f"CONSUMER.RESET.{stream}.{consumer}", {"seq": 1}, timeout_s=2)
             except Transient:  # the server leaves a RESET of what does not exist unanswered
                 await self._link.api(f"CONSUMER.INFO.{stream}.{consumer}", timeout_s=2)
                 raise
