@@ -159,6 +159,20 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["wait", 0], ["wait", 0], ["wait", 0], ["rename_resource", 0], ["wait", 0], ["unlabel", 0, 0]],
     },
+    "two filters that share a contact are paused in the same instant: the fields are handed over and back": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [
+            ["away", 0],
+            ["away", 0],
+            ["away", 0],
+            ["away", 0],
+            ["pause", 0],
+            ["planfix_phones", 0, 0],
+            ["pause", 1],
+        ],
+    },
 }
 
 

@@ -73,7 +73,7 @@ class Forgetting:
         if wish.emptied and record.resource:
             await self._bare(filter_id, record)
         for part in self._people_of(filter_id):
-            await self._drop(filter_id, part, fence)
+            await self._drop(filter_id, part, wish.mutation_id, fence)
         if await self._is_last(filter_id):
             await self._release(self._account.name)
             await self._erase(filter_id, mutate.since, fence)
@@ -102,7 +102,7 @@ class Forgetting:
                 part = []
         yield part
 
-    async def _drop(self, filter_id: str, part: Sequence[tuple[int, Known]], fence: Fence) -> None:
+    async def _drop(self, filter_id: str, part: Sequence[tuple[int, Known]], cause: str, fence: Fence) -> None:
         """These are wanted by the other filters alone; who merges their fields from now on is told before, since a
         crash after the commit would leave nobody to tell."""
         after: dict[int, Known | None] = {}
@@ -116,7 +116,8 @@ class Forgetting:
                 handovers.setdefault(new, []).append(Handover(contact=contact))
         for name, items in handovers.items():
             for at in range(0, len(items), HANDOVERS_MAX):
-                self._outbox.handovers(name, items[at : at + HANDOVERS_MAX], self._clock(), fence.epoch)
+                chunk = items[at : at + HANDOVERS_MAX]
+                self._outbox.handovers(name, chunk, cause, answered_at=self._clock(), epoch=fence.epoch)
         await self._outbox.flush()
         await self._commit(after, filter_id, fence)
 

@@ -96,9 +96,13 @@ class Outbox:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=(handover,))
         self._settled(message, f"{cause}.handover-{handover.contact}.{epoch}")
 
-    def handovers(self, filter_id: str, items: Sequence[Handover], answered_at: float, epoch: int) -> None:
+    def handovers(
+        self, filter_id: str, items: Sequence[Handover], cause: str, *, answered_at: float, epoch: int
+    ) -> None:
+        """cause: what no other handover of these contacts has, however soon it follows; two that undo each other must
+        not share an id."""
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=tuple(items))
-        self._settled(message, f"handovers-{items[0].contact}-{answered_at:.3f}.{epoch}")
+        self._settled(message, f"{cause}.handovers-{items[0].contact}.{epoch}")
 
     def forgotten(self, filter_id: str, wish: Forget, *, answered_at: float, epoch: int) -> None:
         message = Settled(

@@ -34,9 +34,11 @@ async def settle(account: Account, letters: Sequence[Letter], outbox: Outbox, cl
         return
     after = {**account.ranks, **{name: Rank(one.two_way, one.active) for name, one in changed.items()}}
     # Told before it is kept: after a crash behind the commit nobody would tell it. Twice does no harm.
+    cause = f"ranks-{max(letter.seq for letter in letters)}"
     for filter_id, items in _handovers(account, after).items():
         for at in range(0, len(items), HANDOVERS_MAX):
-            outbox.handovers(filter_id, items[at : at + HANDOVERS_MAX], clock(), fence.epoch)
+            part = items[at : at + HANDOVERS_MAX]
+            outbox.handovers(filter_id, part, cause, answered_at=clock(), epoch=fence.epoch)
     await outbox.flush()
     await account.commit(fence, Changes(labels=changed))
 
