@@ -464,6 +464,7 @@ class GoogleMutation(Model):
     is on. ``adopt``: like update for a person that was found by match: the stamp says *adopted*.
     ``remove``: the label comes off; a person of ours that nothing else holds is deleted.
     ``release``: a human took the person from this filter: nothing is written, but another filter merges its fields.
+    Whoever leaves gives its bases, and in ``limits`` why they differ, to the filter that merges after it.
     ``at``: when it was decided.
     """
 
@@ -478,6 +479,7 @@ class GoogleMutation(Model):
     raw: dict[str, Any] | None = None
     base_planfix: Contact | None = None
     base_google: Contact | None = None
+    limits: dict[str, str] = {}
     at: float = 0.0
 
 
@@ -588,12 +590,16 @@ class SettledItem(Model):
 
 
 class Handover(Model):
-    """From now on this filter merges the contact's fields, from these bases; or another one does (``merges``)."""
+    """From now on this filter merges the contact's fields, from these bases; or another one does (``merges``).
+
+    ``limits``: why the bases differ: field, or field and element's key, to a reason.
+    """
 
     contact: ContactNumber
     merges: bool = True
     base_planfix: Contact | None = None
     base_google: Contact | None = None
+    limits: dict[str, str] = {}
 
 
 class LabelSettled(Model):

@@ -173,6 +173,13 @@ FOUND: dict[str, dict[str, Any]] = {
             ["pause", 1],
         ],
     },
+    "who holds both e-mails of a merged person leaves: the other filter knows why Planfix has only one": {
+        "contacts": 2,
+        "filters": 2,
+        "settled": True,
+        "steps": [["flip", 0], ["merge_people", 0, 1]],
+        "quirks": [],
+    },
 }
 
 

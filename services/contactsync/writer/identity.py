@@ -206,6 +206,7 @@ def handovers(
                 contact=contact,
                 base_planfix=bases.base_planfix if bases else None,
                 base_google=bases.base_google if bases else None,
+                limits=bases.limits if bases else {},
             ),
         )
     ]

@@ -107,5 +107,10 @@ def _handover(draft: Draft, handover: Handover) -> None:
         return
     link = replace(link, merges=handover.merges)
     if handover.base_planfix is not None and handover.base_google is not None:
-        link = replace(link, base_planfix=handover.base_planfix, base_google=handover.base_google)
+        link = replace(
+            link,
+            base_planfix=handover.base_planfix,
+            base_google=handover.base_google,
+            limits={**link.limits, **handover.limits},
+        )
     draft.put(link)

@@ -303,6 +303,7 @@ def _google_mutation(link: Link) -> GoogleMutation:
         raw=link.raw,
         base_planfix=link.base_planfix if leaving else None,
         base_google=link.base_google if leaving else None,
+        limits=link.limits if leaving else {},
     )
 
 
