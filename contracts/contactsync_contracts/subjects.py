@@ -100,5 +100,9 @@ def intent_key(account: str) -> str:
     return f"state.account.{account}.intent"
 
 
+def census_key(account: str) -> str:
+    return f"state.account.{account}.census"
+
+
 def capacity_key(account: str) -> str:
     return f"state.account.{account}.capacity"

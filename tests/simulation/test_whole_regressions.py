@@ -180,6 +180,12 @@ FOUND: dict[str, dict[str, Any]] = {
         "steps": [["flip", 0], ["merge_people", 0, 1]],
         "quirks": [],
     },
+    "who is who is forgotten a minute after a person was made, and the create comes again": {
+        "contacts": 3,
+        "filters": 1,
+        "settled": False,
+        "steps": [["wait", 0], ["away", 0], ["away", 0], ["forget", 2]],
+    },
 }
 
 

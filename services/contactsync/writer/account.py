@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from contactsync.runtime.bus import Bus, Fence, Put
 from contactsync.runtime.state import commit_all
 from contactsync.writer.capacity import Capacity, decode_capacity, encode_capacity
+from contactsync.writer.census import decode_census, encode_census
+from contactsync.writer.census import found as census_found
 from contactsync.writer.identity import Ask, IdentityMap, Known, Rank, decode, encode, full_since
 from contactsync.writer.intent import Intent, decode_intent, encode_intent
 from contactsync.writer.labels import LabelRecord, decode_label, encode_label
@@ -35,10 +37,10 @@ def held_key(account: str, contact: int, filter_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """One commit. intent, capacity: the whole record; None leaves it. hold: asks that are answered later, kept so
-    that their messages can be acknowledged. drop: asks answered now."""
+    """One commit. people: None for a record that goes. intent, capacity: the whole record; None leaves it. hold: asks
+    that are answered later, kept so that their messages can be acknowledged. drop: asks answered now."""
 
-    people: Mapping[int, Known] = field(default_factory=dict)
+    people: Mapping[int, Known | None] = field(default_factory=dict)
     labels: Mapping[str, LabelRecord] = field(default_factory=dict)
     intent: Intent | None = None
     capacity: Capacity | None = None
@@ -64,7 +66,8 @@ class Account:
         """Of the filters that have said so."""
         return {name: Rank(one.two_way, one.active) for name, one in self.labels.items() if one.ranked_at}
 
-    async def load(self) -> None:
+    async def load(self, now: float) -> None:
+        """`now`: Unix seconds."""
         if self.loaded:
             return
         people, labels, held, claims = IdentityMap(), {}, {}, {}
@@ -81,23 +84,34 @@ class Account:
                 held[ask.mutation.contact, ask.filter_id] = ask
         intent = await self._bus.get(subjects.intent_key(self.name))
         capacity = await self._bus.get(subjects.capacity_key(self.name))
+        census = await self._bus.get(subjects.census_key(self.name))
+        people.census = census_found(decode_census(census.value) if census else None, people.census, now)
         self.people, self.labels, self.held, self.claims = people, labels, held, claims
         self.intent = decode_intent(intent.value) if intent else {}
         self.capacity = decode_capacity(capacity.value) if capacity else Capacity()
         self.loaded = True
 
     async def commit(self, fence: Fence, changes: Changes) -> None:
-        """All of it, the intent with the last batch. If it fails, everything is loaded again before it is used."""
+        """All of it, intent, capacity and census with the last batch. If it fails, everything is loaded again before
+        it is used."""
         last: list[Put] = []
         if changes.intent is not None and changes.intent != self.intent:
             last.append(Put(subjects.intent_key(self.name), encode_intent(changes.intent)))
         if changes.capacity is not None and changes.capacity != self.capacity:
             last.append(Put(subjects.capacity_key(self.name), encode_capacity(changes.capacity)))
+        if changes.people:
+            census = self.people.census
+            for contact, known in changes.people.items():
+                census = self.people.census_with(contact, known, census)
+            last.append(Put(subjects.census_key(self.name), encode_census(census)))
         self.loaded = False
         await commit_all(self._bus, fence, self._puts(changes), last)
         for contact, known in changes.people.items():
-            self.people.put(contact, known)
             self.claims.pop(contact, None)
+            if known is None:
+                self.people.drop(contact)
+                continue
+            self.people.put(contact, known)
             if since := full_since(known):
                 self.claims[contact] = since
         self.labels.update(changes.labels)
@@ -114,7 +128,9 @@ class Account:
     def _puts(self, changes: Changes) -> list[Put]:
         name = self.name
         puts = [
-            Put(
+            Put(subjects.person_key(name, contact), None)
+            if known is None
+            else Put(
                 subjects.person_key(name, contact),
                 encode(known),
                 ttl_s=None if known.resource else _FORGET_S,

@@ -17,9 +17,9 @@ from contactsync.errors import Gone, NotConnected, Rejected, Stale
 from contactsync.google.port import PeopleApi
 from contactsync.runtime.bus import Bus, Fence, Put
 from contactsync.runtime.state import commit_all
-from contactsync.writer.account import Account, held_key
-from contactsync.writer.identity import Known, encode, merger_of
-from contactsync.writer.intent import encode_intent, without
+from contactsync.writer.account import Account, Changes
+from contactsync.writer.identity import Known, merger_of
+from contactsync.writer.intent import without
 from contactsync.writer.labels import LabelRecord, encode_label
 from contactsync.writer.letters import Clock, Letter, Outbox
 from contactsync_contracts import subjects
@@ -123,29 +123,11 @@ class Forgetting:
 
     async def _commit(self, after: dict[int, Known | None], filter_id: str, fence: Fence) -> None:
         account = self._account
-        puts = [
-            Put(subjects.person_key(account.name, contact), None if known is None else encode(known))
-            for contact, known in after.items()
-        ]
         held = [key for key in account.held if key[1] == filter_id]
-        puts += [Put(held_key(account.name, *key), None) for key in held]
         others = {contact for contact, name in account.held if name != filter_id}
         lost = {contact for contact, known in after.items() if known is None} | {contact for contact, _ in held}
         intent = without(account.intent, lost - others)
-        last = []
-        if intent != account.intent:
-            last.append(Put(subjects.intent_key(account.name), encode_intent(intent)))
-        account.loaded = False
-        await commit_all(self._bus, fence, puts, last)
-        for contact, known in after.items():
-            if known is None:
-                account.people.drop(contact)
-            else:
-                account.people.put(contact, known)
-        for key in held:
-            del account.held[key]
-        account.intent = intent
-        account.loaded = True
+        await account.commit(fence, Changes(people=after, intent=intent, drop=held))
 
     # ---- the account
 
@@ -181,5 +163,5 @@ class Forgetting:
         puts.append(Put(f"quota.google.{name}", None))
         self._account.loaded = False
         await commit_all(self._bus, fence, puts)
-        await self._account.load()
+        await self._account.load(self._clock())
         await self._mark(filter_id, since, fence)

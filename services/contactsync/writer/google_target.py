@@ -138,7 +138,7 @@ class GoogleTarget:
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
         """One turn. Raises Transient while something given here has to come again."""
         await self._outbox.flush()
-        await self._account.load()
+        await self._account.load(self._clock())
         letters = await self._inbox.read(deliveries)
         try:
             await self._turn(letters, fence)
@@ -164,7 +164,8 @@ class GoogleTarget:
         self._collect(letters, fence)
         await self._answer_settled(fence)
         await self._release(fence)
-        doubted = witness.doubted(self._open.values(), self._account.people, self._account.intent, self._doubt_before)
+        before = max(self._doubt_before, self._account.people.census.doubted_at)
+        doubted = witness.doubted(self._open.values(), self._account.people, self._account.intent, before)
         if len(doubted) > len(self._account.intent):
             await self._account.commit(fence, Changes(intent=doubted))
         if self._account.intent:
