@@ -30,6 +30,7 @@ from contactsync.reconciler.core.outbox import Outbox, Outgoing
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.contact import Contact, Element
+from contactsync_contracts.markers import person_of
 from contactsync_contracts.messages import (
     PEOPLE_MAX,
     ArrivalMatches,
@@ -49,6 +50,7 @@ from contactsync_contracts.messages import (
     LabelSettled,
     LookGoogle,
     LookPlanfix,
+    MatchQuery,
     Model,
     Mutate,
     NewContactDefaults,
@@ -370,8 +372,12 @@ class World:
     # ---- what watchers say
 
     def saw_planfix(self, *contacts: int, member: bool | None = None, at: float | None = None) -> PlanfixObserved:
-        seen = tuple(PlanfixContact(contact=c, fields=self.planfix[c]) for c in contacts)
+        seen = tuple(self._contact(c) for c in contacts)
         return PlanfixObserved(filter_id=FILTER, seen_at=at or self.now, member=member, contacts=seen)
+
+    def _contact(self, number: int) -> PlanfixContact:
+        marker = next((marker for marker, made in self.markers.items() if made == number), "")
+        return PlanfixContact(contact=number, fields=self.planfix[number], made_from=person_of(marker))
 
     def saw_google(self, *resources: str, request_id: str = "") -> GoogleObserved:
         people = tuple(self._shown(self.people[resource]) for resource in resources)
@@ -435,18 +441,21 @@ class World:
             answers = tuple(
                 ContactCandidates(
                     contact=query.contact,
-                    candidates=tuple(self._candidates(query.contact, {*query.emails}, {*query.phones})),
+                    candidates=tuple(self._candidates(query)),
                 )
                 for query in look.match
             )
             yield GoogleCandidates(filter_id=FILTER, account=ACCOUNT, seen_at=self.now, answers=answers)
 
-    def _candidates(self, contact: int, emails: set[str], numbers: set[str]) -> Iterable[Candidate]:
+    def _candidates(self, query: MatchQuery) -> Iterable[Candidate]:
+        contact, emails, numbers = query.contact, {*query.emails}, {*query.phones}
         for person in self.people.values():
             names = HASHER.names(str(person.fields["given"]), str(person.fields["family"]))
             how = {"given": names[0], "given_initial": names[1], "given_is_initial": names[2], "family": names[3]}
             if any(stamp.contact == contact for stamp in person.stamps):
                 yield Candidate.model_validate({"resource": person.resource, "by": "stamp", **how})
+            elif not person.stamps and person.resource.removeprefix("people/") == query.source:
+                yield Candidate.model_validate({"resource": person.resource, "by": "source", **how})
             elif not person.stamps and emails & {HASHER.email(key) for key in keys(person.fields, "emails")}:
                 yield Candidate.model_validate({"resource": person.resource, "by": "email", **how})
             elif not person.stamps and numbers & {HASHER.phone(key) for key in keys(person.fields, "phones")}:

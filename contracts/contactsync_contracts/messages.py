@@ -188,11 +188,13 @@ Command = Annotated[
 
 
 class MatchQuery(Model):
-    """Keyed hashes of one contact's e-mails and phones, and its number (for the stamp)."""
+    """Keyed hashes of one contact's e-mails and phones, and its number (for the stamp). ``source``: the source id of
+    the person that it was created from."""
 
     contact: ContactNumber
     emails: tuple[str, ...] = ()
     phones: tuple[str, ...] = ()
+    source: str = ""
 
 
 class LookGoogle(Model):
@@ -251,11 +253,16 @@ class LookPlanfix(Model):
 
 
 class PlanfixContact(Model):
-    """One contact as it was read. ``fields`` holds what was asked for; a missing field is unknown."""
+    """One contact as it was read. ``fields`` holds what was asked for; a missing field is unknown.
+
+    ``made_from``: of a contact that we created, whose person it is: the account's token and the person's source id,
+    with a colon between. Not every Planfix shows it, so its absence says nothing.
+    """
 
     contact: ContactNumber
     fields: Contact
     is_company: bool = False
+    made_from: str = ""
 
 
 class PlanfixObserved(Model):
@@ -409,7 +416,7 @@ class Candidate(Model):
     """A person that may be a contact's partner: keyed hashes of its folded names, nothing in clear."""
 
     resource: str
-    by: Literal["stamp", "email", "phone"]
+    by: Literal["stamp", "source", "email", "phone"]
     given: str = ""
     given_initial: str = ""
     given_is_initial: bool = False

@@ -54,6 +54,20 @@ def index_of(*people: GooglePerson) -> Index:
     return index
 
 
+def test_the_person_that_a_contact_was_made_from_goes_before_those_who_share_an_address() -> None:
+    made, other, stamped = person("people/c1"), person("people/c2", email="a@x"), person("people/c3", stamps=(9,))
+    index = index_of(made, other, stamped)
+
+    def found(contact: int, source: str) -> list[tuple[str, str]]:
+        query = MatchQuery(contact=contact, emails=(HASHER.email("a@x"),), source=source)
+        return [(one.resource, one.by) for one in index.candidates(query).candidates]
+
+    assert found(5, "people/c1") == [("people/c1", "source")]
+    assert found(9, "people/c1") == [("people/c3", "stamp")]
+    assert found(5, "people/c3") == [("people/c2", "email")], "it carries another contact's stamp"
+    assert found(5, "people/gone") == found(5, "") == [("people/c2", "email")]
+
+
 @pytest.mark.parametrize(
     ("cursor_age_s", "parameters", "indexed", "due", "listing", "matching", "read"),
     [

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from contactsync_contracts.contact import Element
+from contactsync_contracts.markers import marker_of
 from contactsync_contracts.messages import (
     Enable,
     FilterState,
@@ -357,3 +358,48 @@ def test_a_rebuild_is_refused_where_nothing_can_be_read(state: str) -> None:
         world.run(Pause(request_id="p", filter_id=FILTER))
     world.run(rebuild())
     assert refused["r"]
+
+
+# ---- contacts that say which person they were made from
+
+
+def typed(world: World, resource: str = "people/typed") -> int:
+    """Somebody without an address was put under the label; the contact made of it."""
+    world.person(resource, person_fields("Eve", "Typed"), label=True)
+    world.sync()
+    (made,) = [link.contact for link in world.links.values() if link.resource == resource]
+    return made
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_contact_is_linked_with_the_person_that_it_was_made_from(mode: str) -> None:
+    """Neither knows of the other any more: the stamp was taken off by hand, and what the filter knew is lost."""
+    world = running(mode)
+    made = typed(world)
+    lose_everything(world)
+    world.people["people/typed"].stamps.clear()
+    world.writes.clear()
+    world.run(enable())
+    assert world.link(made) is not None
+    assert pairs(world)[made] == ("people/typed", Kept.ADOPTED)
+    assert not [write for write in world.writes if "create" in write]
+    at_rest(world)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("made_by", ["another account", "another program", "a person that is gone"])
+def test_what_says_nothing_of_this_account_is_an_ordinary_contact(mode: str, made_by: str) -> None:
+    world = running(mode)
+    world.contact(70, given="Eve", family="Typed", emails=email("eve@x"))
+    world.markers[
+        {
+            "another account": marker_of("another", "typed"),
+            "another program": "0c091b1f:typed",
+            "a person that is gone": marker_of(ACCOUNT, "gone"),
+        }[made_by]
+    ] = 70
+    world.person("people/typed", person_fields("Adam", "Other"))
+    world.sync()
+    assert pairs(world)[70][1] is Kept.OURS
+    assert pairs(world)[70][0] != "people/typed"
+    at_rest(world)

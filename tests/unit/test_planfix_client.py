@@ -22,6 +22,7 @@ from contactsync.planfix.walltime import WallClock
 from contactsync.runtime.metrics import Metrics
 from contactsync.simulators.wire import Request
 from contactsync_contracts.contact import Element
+from contactsync_contracts.markers import marker_of
 from contactsync_contracts.messages import Class, NewContactDefaults
 from simulated_planfix import Account
 
@@ -120,6 +121,13 @@ async def test_a_page_has_contacts_their_markers_and_their_phones(account: Accou
     assert contact.fields["phones"] == (Element(key="+14155552671", value="+14155552671", kind="work"),)
     assert page.markers == {number: "mark-1"}
     assert [item["number"] for item in page.phones[number]] == ["14155552671"]
+
+
+async def test_a_contact_of_ours_says_which_person_it_was_made_from(account: Account, client: PlanfixApi) -> None:
+    markers = ["", "0c091b1f-a735-44e9-a56c-43435e7a40b6", marker_of("101", "39e5")]
+    made = [account.planfix.add_contact({"name": "Ann", "sourceObjectId": marker}) for marker in markers]
+    page = await client.list_contacts(Query(), cls=CLS)
+    assert {c.contact: c.made_from for c in page.contacts} == dict(zip(made, ["", "", "101:39e5"], strict=True))
 
 
 async def test_ids_only_asks_for_no_fields(account: Account, client: PlanfixApi) -> None:

@@ -21,7 +21,7 @@ CANDIDATES_MAX = 2000
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One person. `version` changes with its etag, content, labels or stamps; `stamps` are contact numbers;
-    `told` are the filters that an observation of it went to."""
+    `told` are the filters that an observation of it went to; `source` is the source id's hash (of this process)."""
 
     version: int
     labels: tuple[str, ...]
@@ -30,6 +30,7 @@ class Entry:
     phones: tuple[str, ...]
     names: NameHashes
     told: tuple[str, ...] = ()
+    source: int = 0
 
 
 def version_of(person: GooglePerson) -> int:
@@ -48,6 +49,7 @@ def entry_of(person: GooglePerson, version: int, told: tuple[str, ...], hasher: 
         phones=tuple(hasher.phone(key) for key in _keys(person, "phones")),
         names=hasher.names(given if isinstance(given, str) else "", family if isinstance(family, str) else ""),
         told=told,
+        source=hash(person.source_id) if person.source_id else 0,
     )
 
 
@@ -100,10 +102,10 @@ class Index:
             self.drop(resource)
 
     def candidates(self, query: MatchQuery) -> ContactCandidates:
-        """Who may be this contact (2-semantics 2.2): the people stamped for it; else those without any stamp
-        that share an e-mail, and others that share a phone number. The names are for the asker to compare: where
-        those of the former contradict, the latter count."""
-        found = self._stamped(query)
+        """Who may be this contact (2-semantics 2.2): the people stamped for it; else the person that it was created
+        from; else those without any stamp that share an e-mail, and others that share a phone number. The names are
+        for the asker to compare: where those of the former contradict, the latter count."""
+        found = self._stamped(query) or self._source(query)
         if not found:
             found = self._sharing(query.emails, self._by_email, "email")
             same = {candidate.resource for candidate in found}
@@ -113,13 +115,21 @@ class Index:
     def _stamped(self, query: MatchQuery) -> list[Candidate]:
         return [self._candidate(name, "stamp") for name in sorted(self._by_stamp.get(query.contact, ()))]
 
+    def _source(self, query: MatchQuery) -> list[Candidate]:
+        """Looked for one by one: it is asked for only where the answer to a create was lost, or our state."""
+        if not query.source:
+            return []
+        wanted = hash(query.source)
+        found = [name for name, entry in self.people.items() if entry.source == wanted and not entry.stamps]
+        return [self._candidate(name, "source") for name in found]
+
     def _sharing(
         self, hashes: Collection[str], by: dict[str, tuple[str, ...]], how: Literal["email", "phone"]
     ) -> list[Candidate]:
         names = {name for key in hashes for name in by.get(key, ()) if not self.people[name].stamps}
         return [self._candidate(name, how) for name in sorted(names)]
 
-    def _candidate(self, resource: str, by: Literal["stamp", "email", "phone"]) -> Candidate:
+    def _candidate(self, resource: str, by: Literal["stamp", "source", "email", "phone"]) -> Candidate:
         given, initial, is_initial, family = self.people[resource].names
         return Candidate(
             resource=resource,

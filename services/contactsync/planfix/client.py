@@ -29,6 +29,7 @@ from contactsync.planfix.walltime import WallClock
 from contactsync.planfix.writing import canonical_names, to_update
 from contactsync.runtime.metrics import Metrics
 from contactsync_contracts.contact import Contact
+from contactsync_contracts.markers import person_of
 from contactsync_contracts.messages import Class, NewContactDefaults, PlanfixContact
 
 PAGE: Final = 100
@@ -324,11 +325,13 @@ class PlanfixRest:
                 is_company = row.get("isCompany") is True
                 contacts.append(PlanfixContact(contact=number, fields={}, is_company=is_company))
                 continue
-            contacts.append(to_contact(row, self._config))
+            contact = to_contact(row, self._config)
             if point := row.get("dateOfLastUpdate"):
                 modified[number] = str(point)
             if marker := self._marker(row):
                 markers[number] = marker
+                contact = contact.model_copy(update={"made_from": person_of(marker)})
+            contacts.append(contact)
             if isinstance(row.get("phones"), list):
                 phones[number] = tuple(item for item in row["phones"] if isinstance(item, Mapping))
         return ContactPage(tuple(contacts), len(rows), markers, phones, skipped, modified)

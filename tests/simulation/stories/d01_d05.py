@@ -308,11 +308,6 @@ def test_d05_a_contact_made_in_planfix_without_an_answer_is_found_by_whatever_it
         check(world)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the second filter's actor knows nothing of the first one's create: it takes a contact without number and "
-    "address for a new one; the marker in `sourceObjectId` could tell it",
-)
 def test_d05_a_contact_that_two_filters_hold_is_made_once_although_the_answer_was_lost() -> None:
     """The same with two lists of one employee: the second one met the contact before the first one's answer came."""
     with harsh() as world:

@@ -63,10 +63,12 @@ def _unmerged(draft: Draft, person: GooglePerson) -> GooglePerson:
 def join_by_stamp(
     draft: Draft, arrival: Arrival, contact: PlanfixContact, event: PlanfixObserved, now: float
 ) -> None:
-    """A labelled person with our stamp whose contact the filter did not hold: it says itself who it is."""
+    """A labelled person with our stamp whose contact the filter did not hold: it says itself who it is. Or the
+    contact says it was created from this person."""
     draft.drop_arrival(arrival.source_id)
     joined = arriving.link_of(arrival, contact, event.seen_at, now)
-    link = replace(joined, stamped=not arrival.stamps_many, revision=draft.filter.revisions)
+    stamped = arrival.stamp_contact is not None and not arrival.stamps_many
+    link = replace(joined, stamped=stamped, revision=draft.filter.revisions)
     if event.member:
         link = replace(link, member=True, member_at=event.seen_at, kept="", asked="")
     elif event.member is None:

@@ -74,7 +74,8 @@ class Link:
     kept: the reason why it stays although it does not (put under the label by hand). planfix/google: content last
     seen; *_at: when (Planfix: our clock when the read began; Google: the source's updateTime); *_since: when it was
     first seen with that content, where that was earlier; google_prev: the last time it was seen without any edit that
-    has not been carried over yet; planfix_wrote: when our last write there was answered. merges: this filter
+    has not been carried over yet; planfix_wrote: when our last write there was answered; planfix_source: of a contact
+    that we created, its person's source id. merges: this filter
     merges the contact's fields (else it only asks for its label). asked: a look under way. adopt: found by match, not
     by stamp. stamp_on: another person that carries this contact's stamp, too. renew: the writer is to read the person
     again (`rebuilding.py`). due: facts changed while the filter was not active. cause: why a person wanted the next
@@ -92,6 +93,7 @@ class Link:
     planfix_at: float = 0.0
     planfix_since: float = 0.0
     planfix_wrote: float = 0.0
+    planfix_source: str = ""
     resource: str | None = None
     source_id: str = ""
     etag: str = ""

@@ -20,6 +20,7 @@ from contactsync.reconciler.core.places import probe
 from contactsync.reconciler.core.step import BY_NAME, EXISTS, Step
 from contactsync_contracts import subjects
 from contactsync_contracts.contact import Contact, Element
+from contactsync_contracts.markers import marker_of
 from contactsync_contracts.messages import (
     BYTES_MAX,
     CONTACTS_MAX,
@@ -169,7 +170,7 @@ class Outbox:
             fields=arrival.source or arrival.google,
             owner=record.owner,
             defaults=record.defaults(self._defaults),
-            marker=f"contactsync:{record.account}:{arrival.source_id}",
+            marker=marker_of(record.account, arrival.source_id),
         )
 
     # ---- looks
@@ -201,6 +202,7 @@ class Outbox:
             contact=link.contact,
             emails=tuple(self._hasher.email(e.key) for e in _elements(fields, "emails")),
             phones=tuple(self._hasher.phone(e.key) for e in _elements(fields, "phones")),
+            source=link.planfix_source,
         )
 
     def _look_google(self, record: FilterRecord, **what: object) -> Outgoing:

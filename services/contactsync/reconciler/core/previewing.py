@@ -71,8 +71,8 @@ def with_newcomers(
     for one in answer.answers:
         kept = [c for c in one.candidates if c.resource not in gone]
         found = [*kept, *came.get(one.contact, ())]
-        stamped = [c for c in found if c.by == "stamp"]
-        found = sorted(stamped or found, key=lambda c: (c.by, c.resource))
+        told = [c for c in found if c.by == "stamp"] or [c for c in found if c.by == "source"]
+        found = sorted(told or found, key=lambda c: (c.by, c.resource))
         answers.append(one.model_copy(update={"candidates": tuple(found)}))
     return answer.model_copy(update={"answers": tuple(answers)})
 

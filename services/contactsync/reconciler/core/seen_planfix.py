@@ -20,7 +20,7 @@ from contactsync.reconciler.core import (
 )
 from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.draft import ASK_AGAIN_S, Draft
-from contactsync.reconciler.core.link import Hold, Link
+from contactsync.reconciler.core.link import Arrival, Hold, Link
 from contactsync.reconciler.core.step import EXISTS
 from contactsync_contracts.messages import (
     ContactHeldBack,
@@ -57,13 +57,16 @@ def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
         entry = draft.index.get(number)
         hash_ = _hash_of(draft, event, number)
         if entry is None and draft.links.get(number) is None:
-            arrival = draft.arrivals.stamped(number)
-            if arrival is not None:
+            source = _source_of(draft, contact)
+            arrival = draft.arrivals.stamped(number) or _made_from(draft, source, number)
+            if arrival is not None and arrival.stage == "creating":
+                draft.wishes.planfix_contacts[number] = now + UNDER_WAY_S  # the answer says more
+            elif arrival is not None:
                 joining.join_by_stamp(draft, arrival, contact, event, now)
             elif event.member and event.seen_at <= draft.filter.left_at:
                 # It may be one that has left since: what it is now decides.
                 draft.wishes.planfix_contacts[number] = 0.0
-            elif event.member and _may_be_under_way(draft, contact):
+            elif event.member and not source and _may_be_under_way(draft, contact):
                 draft.wishes.planfix_contacts[number] = now + UNDER_WAY_S
             elif event.member:
                 draft.put(
@@ -73,6 +76,7 @@ def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
                         planfix=contact.fields,
                         planfix_hash=hash_,
                         planfix_at=event.seen_at,
+                        planfix_source=source,
                         member_at=event.seen_at,
                         revision=draft.filter.revisions,
                     )
@@ -96,6 +100,20 @@ def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
         if held and seen.planfix_hash != link.planfix_hash:
             seen = replace(seen, matched=False)
         draft.put(seen)
+
+
+def _source_of(draft: Draft, contact: PlanfixContact) -> str:
+    """The source id of the person of this account that we created the contact from, empty where that is not said."""
+    account, _, source = contact.made_from.rpartition(":")
+    return source if account == draft.filter.account else ""
+
+
+def _made_from(draft: Draft, source: str, number: int) -> Arrival | None:
+    """The person under the label that the contact was created from, if it is still nobody's."""
+    arrival = draft.arrivals.get(source) if source else None
+    if arrival is None or arrival.stamp_contact is not None or draft.decisions.apart(number, arrival.resource):
+        return None
+    return arrival
 
 
 def _may_be_under_way(draft: Draft, contact: PlanfixContact) -> bool:
