@@ -43,7 +43,7 @@ class Ledger:
     handled: int = 0
     lost_: list[int] = field(default_factory=list)
 
-    async def gained(self, partition: int, fence: Fence) -> None:
+    async def gained(self, fences: Sequence[Fence]) -> None:
         pass
 
     async def lost(self, partition: int) -> None:
@@ -150,7 +150,7 @@ async def test_the_server_partitions_as_we_do_and_looks_survive_a_reset(tmp_path
             def __init__(self, name: str) -> None:
                 self.name = name
 
-            async def gained(self, partition: int, fence: Fence) -> None: ...
+            async def gained(self, fences: Sequence[Fence]) -> None: ...
 
             async def lost(self, partition: int) -> None: ...
 

@@ -402,8 +402,11 @@ async def test_accounts_are_woken_when_their_partition_is_gained(watched: Watche
     from contactsync.runtime.ownership import GOOGLE_WATCHER
 
     watched.scene.wakes.at.clear()
-    for partition in range(64):
-        await watched.watcher.gained(partition, watched.fence)
+    fences = [Fence("google-watcher", partition, 1) for partition in range(64)]
+    ours = GOOGLE_WATCHER.partition_of(ACCOUNT)
+    await watched.watcher.gained([fence for fence in fences if fence.partition != ours])
+    assert watched.scene.wakes.at == {}
+    await watched.watcher.gained(fences)
     assert watched.scene.wakes.at == {ACCOUNT: watched.scene.clock() + POLL_S / 2}
     await watched.watcher.lost(GOOGLE_WATCHER.partition_of(ACCOUNT))
     assert watched.watcher.freshness() == {}

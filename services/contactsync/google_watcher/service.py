@@ -124,11 +124,11 @@ class GoogleWatcher:
 
     # ---- ownership
 
-    async def gained(self, partition: int, fence: Fence) -> None:
-        now = self._clock()
+    async def gained(self, fences: Sequence[Fence]) -> None:
+        now, ours = self._clock(), {fence.partition for fence in fences}
         async for record in self._bus.load("state.account.*.grant"):
             key = record.key.split(".")[2]
-            if GOOGLE_WATCHER.partition_of(key) == partition:
+            if GOOGLE_WATCHER.partition_of(key) in ours:
                 self._mailboxes.wake(key, now + self._spread() * self._poll_s)
 
     async def lost(self, partition: int) -> None:

@@ -253,6 +253,12 @@ class Bus(Protocol):
     async def load_keys(self, keys: Sequence[str]) -> dict[str, Record]:
         """The records of these keys; absent keys are left out. Any number of keys."""
 
+    async def peek(self, patterns: Sequence[str]) -> dict[str, Record]:
+        """The records of these patterns, at most a thousand keys; on several servers they may be a moment old."""
+
+    async def copies(self) -> int:
+        """How many servers keep the state."""
+
     async def count(self, pattern: str) -> int:
         """How many keys of this pattern exist; those deleted a moment ago may still be counted."""
 

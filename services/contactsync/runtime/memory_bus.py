@@ -175,6 +175,16 @@ class MemoryBus(Bus):
         found = [await self.get(key) for key in keys]
         return {record.key: record for record in found if record is not None}
 
+    async def peek(self, patterns: Sequence[str]) -> dict[str, Record]:
+        await anyio.lowlevel.checkpoint()
+        self._require_state()
+        return {record.key: record for pattern in patterns for record in self.server.matching(pattern)}
+
+    async def copies(self) -> int:
+        await anyio.lowlevel.checkpoint()
+        self._require_state()
+        return 1
+
     async def count(self, pattern: str) -> int:
         await anyio.lowlevel.checkpoint()
         self._require_state()
