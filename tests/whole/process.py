@@ -85,7 +85,8 @@ class Life:
 
     async def awake(self) -> None:
         if self.asleep_until > anyio.current_time():
-            await anyio.sleep_until(self.asleep_until)
+            with anyio.CancelScope(shield=True):  # no timer fires either; what was about to be done is done first
+                await anyio.sleep_until(self.asleep_until)
 
     async def step(self, name: str, act: Callable[[], Awaitable[T]]) -> T:
         self.check()
