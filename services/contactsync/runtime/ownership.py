@@ -236,7 +236,7 @@ class Component:
                 tasks.start_soon(self._share)
                 await self._renew_until_lapsed()
                 self._trouble = LAPSED
-                log.warning("the lease has lapsed", extra={"component": self.spec.name, "owned": len(self._owned)})
+                log.warning("the lease has lapsed", extra={"component": self.spec.name})
                 tasks.cancel_scope.cancel()
             self._end(self._owned.values(), Ending.LOST)
             for owned in list(self._owned.values()):
@@ -364,7 +364,10 @@ class Component:
 
     def _end(self, owned: Iterable[_Owned], ending: Ending) -> None:
         """From now on nothing new is begun; if they are lost, nothing goes on either."""
-        for one in list(owned):
+        owned = list(owned)
+        if ending is Ending.LOST and owned:
+            log.warning("lost partitions", extra=self._about(one.mail.fence.partition for one in owned))
+        for one in owned:
             if one.ending is not Ending.LOST:
                 one.ending = ending
             if ending is Ending.LOST:
@@ -401,9 +404,7 @@ class Component:
         number, fence = owned.mail.fence.partition, owned.mail.fence
         self._timers.drop(lambda key: self.spec.partition_of(key) == number)
         await self._handler.lost(number)
-        if owned.ending is Ending.LOST:
-            log.warning("partition lost", extra=self._about([number]))
-        else:
+        if owned.ending is not Ending.LOST:
             with suppress(Conflict, Transient), anyio.move_on_after(2.0):
                 async with self._at_once:
                     await self._bus.cas(fence.key, FREE.encode(), fence.epoch)
