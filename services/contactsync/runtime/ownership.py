@@ -279,8 +279,7 @@ class Component:
         self._check(view)
         going = {number for number, owned in self._owned.items() if owned.ending is not None}
         mine = [number for number in self._owned if number not in going]
-        busy = {number for number in mine if self._owned[number].mail.boxes}
-        wanted = moves(view, self._lease.replica, mine, self.spec.consumers, busy=busy)
+        wanted = moves(view, self._lease.replica, mine, self.spec.consumers)
         if wanted.give_back:
             log.info("gives partitions to another replica", extra=self._about(wanted.give_back))
             await self._give_back([self._owned[number] for number in wanted.give_back])

@@ -84,10 +84,8 @@ def view_of(records: Iterable[Record]) -> View:
     return View(epochs, replicas)
 
 
-def moves(
-    view: View, me: str, mine: Collection[int], partitions: Collection[int], *, busy: Collection[int] = ()
-) -> Moves:
-    """What `me`, owner of `mine`, should do now. `busy`: those of them that are not given back if others do."""
+def moves(view: View, me: str, mine: Collection[int], partitions: Collection[int]) -> Moves:
+    """What `me`, owner of `mine`, should do now."""
     members = {name for name, standing in view.replicas.items() if standing is Standing.WORKING} | {me}
     least, most = len(partitions) // len(members), -(-len(partitions) // len(members))
     owned = Counter(held.owner for held in view.epochs.values())
@@ -97,8 +95,8 @@ def moves(
     if surplus <= 0 and len(mine) > least and missing and not vacant:
         surplus = 1
     if surplus > 0:
-        order = sorted(mine, key=lambda number: (number in busy, number))
-        return Moves(give_back=tuple(order[:surplus]))
+        # Whether they are at work or not: keeping the busy ones would leave the newcomer with nothing to do.
+        return Moves(give_back=tuple(sorted(mine)[-surplus:]))
     # Everybody's least share first: what one takes beyond it would only have to be given back.
     room = max(0, least - len(mine))
     if len(vacant) - room > missing:
