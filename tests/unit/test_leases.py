@@ -370,6 +370,7 @@ async def test_a_lease_that_is_gone_is_not_renewed_and_the_next_has_another_name
 async def test_the_end_of_a_lease_never_raises() -> None:
     bus = MemoryBus()
     lease = Lease(bus, "writer", None, lambda: 0.0)
+    await lease.end()
     await lease.acquire()
     bus.server.reachable = False
     with pytest.raises(Transient):

@@ -88,6 +88,8 @@ class Lease:
     async def end(self) -> None:
         """Give it up, after everything that was owned under it. Never raises."""
         self.deadline = float("-inf")
+        if not self.replica:
+            return
 
         async def remove() -> None:
             await self._bus.commit(None, [Put(self.key, None)], deadline_s=1.0)
