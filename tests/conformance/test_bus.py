@@ -18,8 +18,10 @@ from contactsync.runtime.bus import (
     Deposed,
     Event,
     Fence,
+    Handler,
     Message,
     NoAnswer,
+    NotMine,
     NotProvisioned,
     Pulled,
     Put,
@@ -396,6 +398,29 @@ async def test_a_query_is_answered(bus: Bus) -> None:
     await serving.close()
     with pytest.raises(NoAnswer):
         await bus.request(verb, b"?", 0.2)
+
+
+async def test_a_question_to_everyone_is_answered_by_the_one_whom_it_concerns(bus: Bus) -> None:
+    verb = f"contacts.v1.query.{unique()}"
+    heard: list[str] = []
+
+    def replica(name: str) -> Handler:
+        async def answer(_: str, data: bytes) -> bytes:
+            heard.append(name)
+            if data != name.encode():
+                raise NotMine
+            return data
+
+        return answer
+
+    serving = [await bus.serve("google-watcher", verb, replica(name), everyone=True) for name in ("a", "b", "c")]
+    for name in ("a", "b", "c", "a"):
+        assert await bus.request(verb, name.encode(), 2) == name.encode()
+    with pytest.raises(NoAnswer):
+        await bus.request(verb, b"d", 0.2)
+    assert set(heard) == {"a", "b", "c"}
+    for one in serving:
+        await one.close()
 
 
 async def test_a_refusal_travels_to_the_one_who_asked(bus: Bus) -> None:

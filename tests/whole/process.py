@@ -248,7 +248,7 @@ class ProcessBus(Bus):
     async def request(self, subject: str, data: bytes, timeout_s: float = 5.0) -> bytes:
         return await self._life.step(f"request {subject}", lambda: self._bus.request(subject, data, timeout_s))
 
-    async def serve(self, service: str, subject: str, handler: Handler) -> Subscription:
+    async def serve(self, service: str, subject: str, handler: Handler, *, everyone: bool = False) -> Subscription:
         async def alive(about: str, data: bytes) -> bytes:
             try:
                 self._life.check()
@@ -256,7 +256,7 @@ class ProcessBus(Bus):
             except Killed:
                 raise Transient("the one who was asked is gone") from None
 
-        return await self._kept(await self._bus.serve(service, subject, alive))
+        return await self._kept(await self._bus.serve(service, subject, alive, everyone=everyone))
 
     async def listen(self, subject: str, sink: Callable[[str, bytes], None]) -> Subscription:
         return await self._kept(await self._bus.listen(subject, sink))

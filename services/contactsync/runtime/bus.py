@@ -64,6 +64,10 @@ class Refused(BusError):
         self.code = code
 
 
+class NotMine(BusError):
+    """Another replica may answer this (see `Bus.serve`); raised by handlers of queries."""
+
+
 class NoAnswer(Transient):
     """Nobody serves the subject, or the answer did not come in time."""
 
@@ -270,8 +274,9 @@ class Bus(Protocol):
     async def request(self, subject: str, data: bytes, timeout_s: float = 5.0) -> bytes:
         """Ask whoever serves the subject. Raises NoAnswer, Refused."""
 
-    async def serve(self, service: str, subject: str, handler: Handler) -> Subscription:
-        """Answer requests on the subject; replicas of one service share them."""
+    async def serve(self, service: str, subject: str, handler: Handler, *, everyone: bool = False) -> Subscription:
+        """Answer requests on the subject; replicas of one service share them. `everyone`: each replica hears each,
+        and those whose handler raises NotMine are silent."""
 
     async def listen(self, subject: str, sink: Callable[[str, bytes], None]) -> Subscription:
         """Hear what is published on a subject while listening; a hint, not a guarantee."""
