@@ -26,9 +26,10 @@ class Clock:
 
 @dataclass
 class Wakes:
-    """`ownership.Mailboxes` that only notes when the handler wants to be called."""
+    """`ownership.Mailboxes` that only notes when the handler wants to be called. `ours`: whether everything is."""
 
     at: dict[str, float] = field(default_factory=dict)
+    ours: bool = True
 
     def poke(self, key: str) -> None:
         self.at[key] = 0.0
@@ -40,7 +41,7 @@ class Wakes:
             self.at[key] = at
 
     def fence(self, key: str) -> Fence | None:
-        return None
+        return Fence("google-watcher", 0, 1) if self.ours else None
 
 
 @dataclass

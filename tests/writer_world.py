@@ -323,7 +323,7 @@ class World:
             metrics=self.metrics,
             release=self._release,
         )
-        await self.writer.gained(partition, self.fence)
+        await self.writer.gained([self.fence])
 
     async def _release(self, account: str) -> None:
         """The grant is revoked; Google refuses from then on."""

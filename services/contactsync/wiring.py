@@ -23,6 +23,7 @@ from contactsync.google.session import PeopleSession
 from contactsync.hashing import Hasher
 from contactsync.planfix.client import PlanfixRest
 from contactsync.planfix.mapping import MappingConfig as PlanfixMapping
+from contactsync.runtime import tenure
 from contactsync.runtime.bus import Bus, BusError, NotProvisioned
 from contactsync.runtime.grants import AccessTokens
 from contactsync.runtime.logs import get_logger
@@ -68,7 +69,8 @@ DAY_S: Final = 86_400.0
 @dataclass(slots=True)
 class Parts:
     """What the services of one process share. `clock`: Unix seconds. `layout`: what a component reads, where it is
-    not everything. `not_ready`: service -> why it cannot work at the moment."""
+    not everything. `elapsed`: as `tenure.elapsed`. `components`: the newest of each name. `not_ready`: service -> why
+    it cannot work at the moment."""
 
     settings: Settings
     bus: Bus
@@ -81,6 +83,8 @@ class Parts:
     people: Callable[[str], GooglePeople]
     clock: Callable[[], float] = time.time
     layout: Callable[[ComponentSpec], ComponentSpec] = lambda spec: spec
+    elapsed: Callable[[], float] = tenure.elapsed
+    components: dict[str, Component] = field(default_factory=dict)
     not_ready: dict[str, str] = field(default_factory=dict)
 
     async def hasher(self) -> Hasher:
@@ -94,7 +98,8 @@ class Parts:
         """None when all services of the process can work, else why not."""
         if not self.bus.connected:
             return "NATS is not connected"
-        return "; ".join(f"{name}: {why}" for name, why in self.not_ready.items()) or None
+        troubles = {name: component.trouble for name, component in self.components.items()}
+        return "; ".join(f"{name}: {why}" for name, why in (troubles | self.not_ready).items() if why) or None
 
 
 Service = Callable[[Parts, anyio.Event], Awaitable[None]]
@@ -217,8 +222,12 @@ def _observe(metrics: Metrics, method: str, status: str, seconds: float) -> None
 
 
 def _component(parts: Parts, spec: ComponentSpec) -> Component:
-    component = Component(parts.bus, parts.layout(spec), now=parts.clock, metrics=parts.metrics)
+    component = Component(
+        parts.bus, parts.layout(spec), now=parts.clock, elapsed=parts.elapsed, metrics=parts.metrics
+    )
     parts.metrics.actors.labels(spec.name).set_function(lambda: component.actors)
+    parts.metrics.partitions.labels(spec.name).set_function(lambda: len(component.partitions))
+    parts.components[spec.name] = component
     return component
 
 

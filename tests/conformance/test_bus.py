@@ -18,8 +18,10 @@ from contactsync.runtime.bus import (
     Deposed,
     Event,
     Fence,
+    Handler,
     Message,
     NoAnswer,
+    NotMine,
     NotProvisioned,
     Pulled,
     Put,
@@ -358,6 +360,23 @@ async def test_named_keys_are_loaded_in_any_number(bus: Bus) -> None:
     assert set(found) == set(keys)
 
 
+async def test_a_peek_shows_what_is_there_by_key_and_not_what_was_deleted(bus: Bus) -> None:
+    name = unique()
+    seq = await bus.cas(f"epoch.{name}.1", b"a", 0)
+    await bus.cas(f"lease.{name}.a", b"1", 0, ttl_s=60)
+    await bus.cas(f"lease.{name}.b", b"2", 0, ttl_s=60)
+    await bus.cas(f"epoch.{name}x.1", b"other", 0)
+    await bus.commit(None, [Put(f"lease.{name}.b", None)])
+    seen = await bus.peek([f"epoch.{name}.*", f"lease.{name}.*"])
+    assert {key: record.value for key, record in seen.items()} == {f"epoch.{name}.1": b"a", f"lease.{name}.a": b"1"}
+    assert seen[f"epoch.{name}.1"] == Record(f"epoch.{name}.1", b"a", seq)
+    assert await bus.peek([f"epoch.{unique()}.*"]) == {}
+
+
+async def test_the_state_is_on_one_server_here(bus: Bus) -> None:
+    assert await bus.copies() == 1
+
+
 async def test_purged_keys_are_gone_and_others_stay(bus: Bus) -> None:
     root = f"state.t.{unique()}"
     await bus.commit(None, [Put(f"{root}.1.a", b""), Put(f"{root}.1.b", b""), Put(f"{root}.2.a", b"")])
@@ -379,6 +398,29 @@ async def test_a_query_is_answered(bus: Bus) -> None:
     await serving.close()
     with pytest.raises(NoAnswer):
         await bus.request(verb, b"?", 0.2)
+
+
+async def test_a_question_to_everyone_is_answered_by_the_one_whom_it_concerns(bus: Bus) -> None:
+    verb = f"contacts.v1.query.{unique()}"
+    heard: list[str] = []
+
+    def replica(name: str) -> Handler:
+        async def answer(_: str, data: bytes) -> bytes:
+            heard.append(name)
+            if data != name.encode():
+                raise NotMine
+            return data
+
+        return answer
+
+    serving = [await bus.serve("google-watcher", verb, replica(name), everyone=True) for name in ("a", "b", "c")]
+    for name in ("a", "b", "c", "a"):
+        assert await bus.request(verb, name.encode(), 2) == name.encode()
+    with pytest.raises(NoAnswer):
+        await bus.request(verb, b"d", 0.2)
+    assert set(heard) == {"a", "b", "c"}
+    for one in serving:
+        await one.close()
 
 
 async def test_a_refusal_travels_to_the_one_who_asked(bus: Bus) -> None:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
-from contactsync.runtime.bus import Bus, Deposed, Fence, Put, Transient
+from contactsync.runtime.bus import Bus, Fence, Put, Transient
 from contactsync.runtime.embedded import DataDirInUse, EmbeddedNats
 from contactsync.runtime.nats_bus import connect
 from contactsync.runtime.nats_link import LinkSettings, LinkState
@@ -43,7 +44,7 @@ class Ledger:
     handled: int = 0
     lost_: list[int] = field(default_factory=list)
 
-    async def gained(self, partition: int, fence: Fence) -> None:
+    async def gained(self, fences: Sequence[Fence]) -> None:
         pass
 
     async def lost(self, partition: int) -> None:
@@ -67,9 +68,9 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
             await anyio.sleep(0.01)
 
 
-async def publish_all(bus: Bus) -> None:
+async def publish_all(bus: Bus, after: int = 0) -> None:
     async def line(key: str) -> None:
-        for number in range(1, EACH + 1):
+        for number in range(after + 1, after + EACH + 1):
             await bus.publish(
                 f"contacts.v1.filter.{key}.sync", str(number).encode(), msg_id=f"{key}.{number}", type_="T.v1"
             )
@@ -107,7 +108,7 @@ async def test_a_server_killed_in_mid_stream_loses_nothing_and_repeats_nothing(t
         assert info["state"]["last_seq"] == len(KEYS) * EACH, "a message was stored twice"
 
 
-async def test_a_later_replica_takes_over_in_order_while_messages_flow(tmp_path: Path) -> None:
+async def test_a_second_replica_takes_its_share_in_order_while_messages_flow(tmp_path: Path) -> None:
     async with (
         EmbeddedNats(tmp_path, sync_interval="2m") as server,
         connect(LinkSettings(server.url, name="first")) as one,
@@ -116,23 +117,68 @@ async def test_a_later_replica_takes_over_in_order_while_messages_flow(tmp_path:
         await provision(one.link)
         old = Ledger(one)
         new = Ledger(two, last=old.last)  # a shared memory stands for loading the state
-        deposed: list[Deposed] = []
-
-        async def run_old() -> None:
-            try:
-                await Component(one, RECONCILER).run(old)
-            except Deposed as error:
-                deposed.append(error)
-
+        first, second = Component(one, RECONCILER), Component(two, RECONCILER)
+        stop = anyio.Event()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run_old)
+            tasks.start_soon(partial(first.run, old, stop=stop))
             tasks.start_soon(publish_all, one)
             await until(lambda: old.handled > 50)
-            tasks.start_soon(Component(two, RECONCILER).run, new)
-            await until(lambda: bool(deposed))
-            await until(lambda: old.last == dict.fromkeys(KEYS, EACH))
+            tasks.start_soon(second.run, new)
+            await until(lambda: len(first.partitions) == len(second.partitions) == 32)
+            tasks.start_soon(publish_all, one, EACH)
+            await until(lambda: new.handled > 50)
+            stop.set()
+            await until(lambda: len(second.partitions) == 64)
+            await until(lambda: old.last == dict.fromkeys(KEYS, 2 * EACH))
             tasks.cancel_scope.cancel()
-        assert sorted(old.lost_) == list(range(64))
+        assert len(old.lost_) == 64
+        assert old.handled + new.handled == len(KEYS) * 2 * EACH
+
+
+async def test_what_a_replica_cut_off_from_nats_owned_goes_to_the_other(tmp_path: Path) -> None:
+    """It holds its connection, but nothing comes through any more: as a process that was stopped, or killed."""
+    async with EmbeddedNats(tmp_path, sync_interval="2m") as server, connect(LinkSettings(server.url)) as two:
+        await provision(two.link)
+        frozen = await anyio.open_process(
+            [sys.executable, "-c", _REPLICA, server.url], stdout=subprocess.PIPE, stderr=None
+        )
+        try:
+            assert frozen.stdout is not None
+            assert (await frozen.stdout.receive()).startswith(b"64")
+            os.kill(frozen.pid, signal.SIGSTOP)
+            new = Ledger(two)
+            component = Component(two, RECONCILER)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(component.run, new)
+                tasks.start_soon(publish_all, two)
+                await until(lambda: len(component.partitions) == 64)
+                await until(lambda: new.last == dict.fromkeys(KEYS, EACH))
+                os.kill(frozen.pid, signal.SIGCONT)
+                await until(lambda: len(component.partitions) == 32)  # it comes back, under a new lease
+                tasks.cancel_scope.cancel()
+        finally:
+            os.kill(frozen.pid, signal.SIGKILL)
+            await frozen.wait()
+
+
+_REPLICA = """
+import anyio, sys
+from contactsync.runtime.nats_bus import connect
+from contactsync.runtime.nats_link import LinkSettings
+from contactsync.runtime.ownership import RECONCILER, Component
+class Idle:
+    async def gained(self, fences): pass
+    async def lost(self, partition): pass
+    async def handle(self, key, deliveries, fence): await anyio.sleep(0.01)
+async def main():
+    async with connect(LinkSettings(sys.argv[1])) as bus, anyio.create_task_group() as tasks:
+        component = Component(bus, RECONCILER)
+        tasks.start_soon(component.run, Idle())
+        while len(component.partitions) < 64:
+            await anyio.sleep(0.01)
+        print(64, flush=True)
+anyio.run(main)
+"""
 
 
 async def test_the_server_partitions_as_we_do_and_looks_survive_a_reset(tmp_path: Path) -> None:
@@ -150,7 +196,7 @@ async def test_the_server_partitions_as_we_do_and_looks_survive_a_reset(tmp_path
             def __init__(self, name: str) -> None:
                 self.name = name
 
-            async def gained(self, partition: int, fence: Fence) -> None: ...
+            async def gained(self, fences: Sequence[Fence]) -> None: ...
 
             async def lost(self, partition: int) -> None: ...
 

@@ -69,8 +69,8 @@ from stories.d21_d27 import (
     test_d27_an_old_copy_of_the_state_undoes_nothing,
 )
 from stories.d28_d33 import (
-    test_d28_two_of_a_service_are_one_that_writes_and_one_that_is_fenced,
-    test_d28_who_was_asleep_in_the_middle_of_a_step_wakes_up_fenced,
+    test_d28_two_of_a_service_share_the_work_and_one_goes_on_alone,
+    test_d28_who_slept_through_its_lease_wakes_up_and_sends_and_commits_nothing,
     test_d29_another_google_account_at_reconnecting_is_refused,
     test_d30_a_value_that_nobody_looked_at_is_not_in_what_was_approved,
     test_d30_what_is_applied_is_what_was_approved,
@@ -146,8 +146,8 @@ __all__ = [
     "test_d27_a_lost_state_costs_nobody_and_doubles_nobody",
     "test_d27_after_a_loss_nobody_comes_back_who_was_thrown_away_until_somebody_agrees",
     "test_d27_an_old_copy_of_the_state_undoes_nothing",
-    "test_d28_two_of_a_service_are_one_that_writes_and_one_that_is_fenced",
-    "test_d28_who_was_asleep_in_the_middle_of_a_step_wakes_up_fenced",
+    "test_d28_two_of_a_service_share_the_work_and_one_goes_on_alone",
+    "test_d28_who_slept_through_its_lease_wakes_up_and_sends_and_commits_nothing",
     "test_d29_another_google_account_at_reconnecting_is_refused",
     "test_d30_a_value_that_nobody_looked_at_is_not_in_what_was_approved",
     "test_d30_what_is_applied_is_what_was_approved",

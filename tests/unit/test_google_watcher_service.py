@@ -13,7 +13,7 @@ from contactsync.errors import NotConnected, Rejected, TokenExpired, Unavailable
 from contactsync.google.port import Label, PeopleApi, PeoplePage
 from contactsync.google_watcher.service import GoogleWatcher
 from contactsync.hashing import Hasher
-from contactsync.runtime.bus import Fence, Put, Refused, Transient
+from contactsync.runtime.bus import Fence, NoAnswer, Put, Refused, Transient
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import (
     AccountObserved,
@@ -402,8 +402,11 @@ async def test_accounts_are_woken_when_their_partition_is_gained(watched: Watche
     from contactsync.runtime.ownership import GOOGLE_WATCHER
 
     watched.scene.wakes.at.clear()
-    for partition in range(64):
-        await watched.watcher.gained(partition, watched.fence)
+    fences = [Fence("google-watcher", partition, 1) for partition in range(64)]
+    ours = GOOGLE_WATCHER.partition_of(ACCOUNT)
+    await watched.watcher.gained([fence for fence in fences if fence.partition != ours])
+    assert watched.scene.wakes.at == {}
+    await watched.watcher.gained(fences)
     assert watched.scene.wakes.at == {ACCOUNT: watched.scene.clock() + POLL_S / 2}
     await watched.watcher.lost(GOOGLE_WATCHER.partition_of(ACCOUNT))
     assert watched.watcher.freshness() == {}
@@ -429,6 +432,10 @@ async def test_partners_are_named_at_once_where_the_index_is_complete_and_fresh(
     answer = GoogleCandidates.model_validate_json(await bus.request("contacts.v1.query.match", question))
     assert [(c.resource, c.by) for c in answer.answers[0].candidates] == [("people/c1", "stamp")]
 
+    watched.scene.wakes.ours = False
+    with pytest.raises(NoAnswer):
+        await bus.request("contacts.v1.query.match", question)
+    watched.scene.wakes.ours = True
     watched.scene.clock.now_s += 2 * POLL_S
     with pytest.raises(Refused):
         await bus.request("contacts.v1.query.match", question)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import aiohttp
 import anyio
@@ -118,7 +118,7 @@ class Handled:
     def __init__(self, bus: MemoryBus, busy: anyio.Event) -> None:
         self.bus, self.busy, self.calls = bus, busy, 0
 
-    async def gained(self, partition: int, fence: Fence) -> None: ...
+    async def gained(self, fences: Sequence[Fence]) -> None: ...
 
     async def lost(self, partition: int) -> None: ...
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from contactsync.runtime.bus import Deposed, Fence, Pulled, Put, Transient
+from contactsync.runtime.bus import Fence, Pulled, Put, Transient
 from contactsync.runtime.mailbox import Accepted, Partition
 from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.ownership import (
@@ -39,8 +39,8 @@ class Seen:
     lost_: list[int] = field(default_factory=list)
     active: set[str] = field(default_factory=set)
 
-    async def gained(self, partition: int, fence: Fence) -> None:
-        self.gained_.append(partition)
+    async def gained(self, fences: Sequence[Fence]) -> None:
+        self.gained_.extend(fence.partition for fence in fences)
 
     async def lost(self, partition: int) -> None:
         self.lost_.append(partition)
@@ -151,49 +151,24 @@ async def test_a_failure_inside_a_task_group_of_the_handler_counts_as_what_it_is
     assert [delivery.attempt for delivery in seen.deliveries] == [1, 2]
 
 
-async def test_a_later_replica_deposes_the_earlier_which_acknowledges_nothing_more() -> None:
-    server = MemoryServer()
-    first, second = MemoryBus(server), MemoryBus(server)
-    gate = anyio.Event()
-
-    async def hang(_: str, __: Sequence[Delivery], ___: Fence) -> None:
-        await gate.wait()
-
-    old, new = Seen(hang), Seen()
-    failures: list[Exception] = []
-
-    async def run_old() -> None:
-        try:
-            await Component(first, SMALL).run(old)
-        except Deposed as error:
-            failures.append(error)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run_old)
-        await send(first, "7", "a")
-        await until(lambda: old.calls == [("7", [b"a"])])
-        tasks.start_soon(Component(second, SMALL).run, new)
-        await until(lambda: bool(failures))
-        await until(lambda: stored(server) == 0)
-        tasks.cancel_scope.cancel()
-    assert sorted(old.lost_) == list(range(64))
-    assert old.finished == []
-    assert new.of("7") == [b"a"]
-
-
 async def test_a_refused_commit_drops_the_partition_without_acknowledging() -> None:
     server = MemoryServer()
     bus = MemoryBus(server)
 
     async def act(key: str, _: Sequence[Delivery], fence: Fence) -> None:
-        await bus.commit(Fence(fence.component, fence.partition, fence.epoch - 1), [Put(f"state.{key}", b"")])
+        await bus.cas(fence.key, b"somebody", fence.epoch)
+        await bus.cas("lease.reconciler.somebody", b"{}", 0)
+        await bus.commit(fence, [Put(f"state.{key}", b"")])
 
     seen = Seen(act)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Component(bus, SMALL).run, seen)
+        component = Component(bus, SMALL)
+        tasks.start_soon(component.run, seen)
         await send(bus, "7", "a")
         await until(lambda: seen.lost_ == [partition_of("7")])
         assert stored(server) == 1
+        await anyio.sleep(0.2)
+        assert component.fence("7") is None
         tasks.cancel_scope.cancel()
 
 

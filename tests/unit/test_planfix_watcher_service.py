@@ -117,7 +117,7 @@ class Watched:
         self.watcher = PlanfixWatcher(
             self.scene.bus, self.scene.wakes, api, clock=self.scene.clock, poll_s=POLL_S, full_scan_s=SCAN_S
         )
-        await self.watcher.gained(0, self.fence)
+        await self.watcher.gained([self.fence])
 
     async def turns(self, count: int = 1) -> None:
         """So many calls, each when the watcher wanted it."""
@@ -407,7 +407,7 @@ async def test_the_days_remainder_stretches_the_polls() -> None:
         full_scan_s=SCAN_S,
         remaining=lambda: (100, 36_000.0),
     )
-    await watched.watcher.gained(0, watched.fence)
+    await watched.watcher.gained([watched.fence])
     await watched.turns(6)
     began = watched.scene.clock()
     watched.planfix.asked.clear()

@@ -45,7 +45,7 @@ async def test_a_filter_is_listed_watched_and_its_departures_confirmed(companies
                 await watcher.handle(KEY, [], fence)
             clock.now_s = account.clock.now_s = until
 
-        await watcher.gained(0, fence)
+        await watcher.gained([fence])
         await settle()
         told = scene.told(filter_id)
         seen = {c.contact for m in only(told, PlanfixObserved) if m.member for c in m.contacts}
@@ -88,7 +88,7 @@ async def test_a_look_learns_with_its_first_page_whether_more_contacts_come_than
     fence = await scene.claim()
     async with connected(account) as client:
         watcher = PlanfixWatcher(scene.bus, scene.wakes, client, clock=clock, poll_s=60, full_scan_s=3600)
-        await watcher.gained(0, fence)
+        await watcher.gained([fence])
         look = LookPlanfix(request_id="r", filter_id=filter_id, owner=owner, what="listing", probe=probe)
         await watcher.handle(KEY, [scene.delivery(KEY, look)], fence)
         for _ in range(8):

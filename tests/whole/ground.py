@@ -19,6 +19,9 @@ from .vendors import GoogleAccount, Vendors
 from .virtual_time import VirtualLoop
 
 T = TypeVar("T")
+LONG_LEASE_S = 6 * 3600.0
+"""Hours of a world with one replica of each service cost nothing where nobody renews. Those that are killed are
+forgotten by the time that they start again."""
 
 
 class Ground:
@@ -32,6 +35,7 @@ class Ground:
         settings: Mapping[str, str] | None = None,
         filters_max: int = 3,
         accounts_max: int = 2,
+        lease_s: float | None = LONG_LEASE_S,
         trace: bool = False,
     ) -> None:
         self.loop = VirtualLoop()
@@ -50,6 +54,7 @@ class Ground:
             filters=[str(first + number) for number in range(filters_max)],
             accounts=subs,
             settings=self.settings,
+            lease_s=lease_s,
         )
         self._subs = iter(subs)
         self.server, self.bus = self.system.server, self.system.bus

@@ -13,7 +13,7 @@ from contactsync.simulators.faults import Fault
 
 from .ground import Ground
 from .process import Point
-from .system import SERVICES, Published, mail, settings_of
+from .system import SERVICES, Incarnation, Published, mail, settings_of
 
 LABEL_LAG_S = 60.0
 
@@ -46,6 +46,18 @@ class Mishaps(Ground):
             self._inside(lambda: self.system.kill(service))
         else:
             self.system.points[service].append(Point(what, nth, when))
+
+    def beside(self, service: str) -> Incarnation:
+        """A second replica comes up; the first, which lives on and is not started again when it dies."""
+        made: list[Incarnation] = []
+        self._inside(lambda: made.append(self.system.beside(service)))
+        return made[0]
+
+    def put_to_sleep(self, service: str, what: str, seconds: float, nth: int = 1) -> Point:
+        """The service's machine stands still before the n-th next step whose name matches; see `Point.hits`."""
+        point = Point(what, nth, "asleep", seconds)
+        self.system.points[service].append(point)
+        return point
 
     def lose_answer(self, service: str, what: str = "commit|publish", nth: int = 1) -> None:
         """The n-th next matching step on NATS takes effect, but the service is told that there was no answer."""
@@ -113,7 +125,7 @@ class Mishaps(Ground):
     def copy_state(self) -> Saved:
         return Saved(copy.copy(self.server.values))
 
-    def roll_back(self, saved: Saved, keep: Sequence[str] = ("epoch.",)) -> None:
+    def roll_back(self, saved: Saved, keep: Sequence[str] = ("epoch.", "lease.")) -> None:
         """State as it was at `saved` (stop the services first); keys beginning with `keep` stay as they are."""
         kept = {key: value for key, value in self.server.values.items() if key.startswith(tuple(keep))}
         old = {key: value for key, value in saved.values.items() if not key.startswith(tuple(keep))}

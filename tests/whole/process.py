@@ -40,11 +40,12 @@ class Killed(BaseException):
 @dataclass(slots=True)
 class Point:
     """Something to happen to the `left`-th next step whose name matches. `lost`: it takes effect, but the process is
-    told that the server did not answer."""
+    told that the server did not answer. `asleep`: the machine stands still before it, for so many seconds."""
 
     pattern: str
     left: int
-    what: Literal["before", "after", "lost"]
+    what: Literal["before", "after", "lost", "asleep"]
+    seconds: float = 0.0
     hits: int = 0
 
 
@@ -60,6 +61,11 @@ class Life:
     steps: int = 0
     ended: anyio.Event = field(default_factory=anyio.Event)
     at_death: list[Callable[[], None]] = field(default_factory=list)
+    asleep_until: float = 0.0
+    requests: list[float] = field(default_factory=list)
+    """When a request to a vendor left."""
+    leases: set[str] = field(default_factory=set)
+    """Keys of the leases that it took."""
     trace: Callable[[str], None] = lambda line: None
 
     def die(self) -> None:
@@ -73,16 +79,27 @@ class Life:
         if self.dead:
             raise Killed(self.name)
 
+    def sleep(self, seconds: float) -> None:
+        """As a machine that is suspended: nothing goes out, and what comes in is read when it wakes up."""
+        self.asleep_until = anyio.current_time() + seconds
+
+    async def awake(self) -> None:
+        if self.asleep_until > anyio.current_time():
+            with anyio.CancelScope(shield=True):  # no timer fires either; what was about to be done is done first
+                await anyio.sleep_until(self.asleep_until)
+
     async def step(self, name: str, act: Callable[[], Awaitable[T]]) -> T:
         self.check()
         self.steps += 1
         point = self._point(name)
+        await self.awake()
         if point == "before":
             self.trace(f"{self.name} killed before {name}")
             self.die()
         self.check()
         try:
             result = await act()
+            await self.awake()
         finally:
             if point == "after":
                 self.trace(f"{self.name} killed after {name}")
@@ -100,6 +117,9 @@ class Life:
                 if point.left == 0:
                     self.points.remove(point)
                     point.hits += 1
+                    if point.what == "asleep":
+                        self.trace(f"{self.name} falls asleep before {name}")
+                        self.sleep(point.seconds)
                     return point.what
         return None
 
@@ -197,6 +217,8 @@ class ProcessBus(Bus):
         return await self._life.step(name, lambda: self._bus.commit(fence, puts, deadline_s=deadline_s))
 
     async def cas(self, key: str, value: bytes, last_seq: int, ttl_s: int | None = None) -> int:
+        if key.startswith("lease."):
+            self._life.leases.add(key)
         return await self._life.step(f"cas {key}", lambda: self._bus.cas(key, value, last_seq, ttl_s))
 
     async def get(self, key: str) -> Record | None:
@@ -211,6 +233,12 @@ class ProcessBus(Bus):
     async def load_keys(self, keys: Sequence[str]) -> dict[str, Record]:
         return await self._life.step("load_keys", lambda: self._bus.load_keys(keys))
 
+    async def peek(self, patterns: Sequence[str]) -> dict[str, Record]:
+        return await self._life.step("peek", lambda: self._bus.peek(patterns))
+
+    async def copies(self) -> int:
+        return await self._life.step("copies", self._bus.copies)
+
     async def count(self, pattern: str) -> int:
         return await self._life.step("count", lambda: self._bus.count(pattern))
 
@@ -220,7 +248,7 @@ class ProcessBus(Bus):
     async def request(self, subject: str, data: bytes, timeout_s: float = 5.0) -> bytes:
         return await self._life.step(f"request {subject}", lambda: self._bus.request(subject, data, timeout_s))
 
-    async def serve(self, service: str, subject: str, handler: Handler) -> Subscription:
+    async def serve(self, service: str, subject: str, handler: Handler, *, everyone: bool = False) -> Subscription:
         async def alive(about: str, data: bytes) -> bytes:
             try:
                 self._life.check()
@@ -228,7 +256,7 @@ class ProcessBus(Bus):
             except Killed:
                 raise Transient("the one who was asked is gone") from None
 
-        return await self._kept(await self._bus.serve(service, subject, alive))
+        return await self._kept(await self._bus.serve(service, subject, alive, everyone=everyone))
 
     async def listen(self, subject: str, sink: Callable[[str, bytes], None]) -> Subscription:
         return await self._kept(await self._bus.listen(subject, sink))

@@ -117,8 +117,10 @@ class System:
     filters: Sequence[str]
     accounts: Sequence[str]
     settings: Settings = _STANDARD
+    lease_s: float | None = None
     server: Server = field(init=False)
     running: dict[str, Incarnation] = field(default_factory=dict)
+    elders: list[Incarnation] = field(default_factory=list)
     points: dict[str, list[Point]] = field(default_factory=lambda: {name: [] for name in SERVICES})
     crashes: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -157,12 +159,22 @@ class System:
             one.stop.set()
             await asyncio.wait([one.task])
 
+    def beside(self, name: str) -> Incarnation:
+        """Another replica of a service that runs; the earlier one, for whose end `end` cares."""
+        earlier = self.running.pop(name)
+        self.elders.append(earlier)
+        self.start(name)
+        return earlier
+
     async def end(self) -> None:
         """All of it, as the machine's power: nothing is left."""
         self.supervised = False
         tasks = [one.task for one in self.running.values()]
         for name in list(self.running):
             self.kill(name)
+        for elder in self.elders:
+            elder.life.die()
+        tasks += [elder.task for elder in self.elders]
         if tasks:
             await asyncio.wait(tasks)
 
@@ -186,11 +198,21 @@ class System:
         finally:
             if (one := self.running.get(life.name)) is not None and one.life is life:
                 del self.running[life.name]
-        if life.dead and self.supervised:
+        if not life.dead:
+            return
+        restarts = self.supervised and not any(one.life is life for one in self.elders)
+        if restarts:
             self.kills += 1
             await anyio.sleep(RESTART_S)
-            if self.supervised and life.name not in self.running:
-                self.start(life.name)
+        if self.lease_s is not None:
+            self._forget_leases(life)
+        if restarts and self.supervised and life.name not in self.running:
+            self.start(life.name)
+
+    def _forget_leases(self, life: Life) -> None:
+        """As if the time was over for which the server keeps them."""
+        for key in life.leases:
+            self.server.values.pop(key, None)
 
     # ---- as wiring.py does it
 
@@ -229,7 +251,18 @@ class System:
             carrier=PlanfixCarrier(self.vendors, life),
         )
         parts = wiring.Parts(
-            settings, bus, _METRICS, VAULT, quotas, planfix, None, tokens, people_of, clock, self._layout
+            settings,
+            bus,
+            _METRICS,
+            VAULT,
+            quotas,
+            planfix,
+            None,
+            tokens,
+            people_of,
+            clock,
+            self._layout,
+            self.loop.time,
         )
         await wiring.SERVICES[life.name](parts, stop)
 
@@ -241,7 +274,10 @@ class System:
             if spec.name == "writer":
                 numbers |= {partition_of("planfix")}
             spec = replace(spec, consumers={number: f"p{number}" for number in sorted(numbers)})
-        return replace(spec, pull_expires_s=3600.0, working_every_s=140.0, grace_s=5.0)
+        quiet: dict[str, Any] = {}
+        if self.lease_s is not None:
+            quiet = {"lease_s": self.lease_s, "look_every_s": self.lease_s / 4}
+        return replace(spec, pull_expires_s=3600.0, working_every_s=140.0, grace_s=5.0, **quiet)
 
     def _partitions(self, keys: Sequence[str]) -> frozenset[int]:
         return frozenset(partition_of(key) for key in keys) | {partition_of("planfix")}

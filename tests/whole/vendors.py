@@ -19,6 +19,7 @@ from contactsync.errors import NotConnected, Unavailable
 from contactsync.google.oauth import TokenAnswer
 from contactsync.google.session import Carried
 from contactsync.planfix.answers import Answer
+from contactsync.runtime import tenure
 from contactsync.simulators.faults import Faults, answer_of, judge
 from contactsync.simulators.google import GoogleSimulator
 from contactsync.simulators.google_errors import GoogleError
@@ -86,6 +87,8 @@ class Vendors:
         return await life.step(f"{request.method} {request.path}", lambda: self._send(request, life, within_s))
 
     async def _send(self, request: Request, life: Life, within_s: float) -> Response:
+        tenure.require()  # as the carriers over HTTP do before the first byte
+        life.requests.append(self.loop.time())
         answer: asyncio.Future[Response] = self.loop.create_future()
         arriving = self.loop.create_task(self._arrive(request, life.name, answer))
         self.under_way.add(arriving)

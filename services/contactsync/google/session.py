@@ -18,6 +18,8 @@ import orjson
 from aiogoogle.models import Request, Response
 from aiogoogle.sessions.abc import AbstractSession
 
+from contactsync.runtime import tenure
+
 ANSWER_BYTES_MAX: Final = 96 * 1024 * 1024
 """1,000 people of a listing, each far below Google's 128 kB."""
 
@@ -49,11 +51,14 @@ class HttpCarrier:
     """Over HTTP. Make it inside the running loop."""
 
     def __init__(self, *, total_s: float, connect_s: float, read_s: float) -> None:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_still_ours)
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=connect_s, sock_read=read_s),
             connector=aiohttp.TCPConnector(limit=100, limit_per_host=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             json_serialize=lambda value: orjson.dumps(value).decode(),
+            trace_configs=[trace],
         )
         # aiohttp would send a GET, PUT or DELETE again over a new connection, past our count of the quota.
         self._session._retry_connection = False
@@ -71,6 +76,11 @@ class HttpCarrier:
                 if len(body) > ANSWER_BYTES_MAX:
                     raise AnswerTooLarge(f"the answer is larger than {ANSWER_BYTES_MAX} bytes")
         return Carried(response.status, bytes(body), response.headers, str(response.url), response.reason)
+
+
+async def _still_ours(*_: object) -> None:
+    """Called when the connection is there and nothing has been written yet: the last moment to hold it back."""
+    tenure.require()
 
 
 class PeopleSession(AbstractSession):
@@ -99,6 +109,7 @@ class PeopleSession(AbstractSession):
         TimeoutError.
         """
         (request,) = requests
+        tenure.require()
         answer = await self._carrier.carry(
             str(request.method), str(request.url), headers=request.headers or {}, json=request.json
         )

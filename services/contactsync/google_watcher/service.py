@@ -20,7 +20,7 @@ from contactsync.google.port import PeopleApi
 from contactsync.google_watcher.cursor import Read, decode, next_read
 from contactsync.google_watcher.reading import Account, Reading, matches
 from contactsync.hashing import Hasher
-from contactsync.runtime.bus import Bus, Fence, Put, Record, Refused, Subscription, Transient
+from contactsync.runtime.bus import Bus, Fence, NotMine, Put, Record, Refused, Subscription, Transient
 from contactsync.runtime.logs import get_logger
 from contactsync.runtime.ownership import GOOGLE_WATCHER, Delivery, Mailboxes, dead_letter
 from contactsync_contracts import subjects
@@ -103,15 +103,17 @@ class GoogleWatcher:
     # ---- questions
 
     async def serve(self) -> list[Subscription]:
-        """Answer `match` at once where the account's index is complete and fresh; everybody else is refused and asks
-        by a look, which is answered when it is."""
-        return [await self._bus.serve(SERVICE, subjects.query("match"), self._match_at_once)]
+        """Answer `match` at once where the account is ours and its index complete and fresh; who is refused asks by
+        a look, which is answered when it is."""
+        return [await self._bus.serve(SERVICE, subjects.query("match"), self._match_at_once, everyone=True)]
 
     async def _match_at_once(self, _subject: str, data: bytes) -> bytes:
         try:
             look = LookGoogle.model_validate_json(data)
         except ValidationError as error:
             raise Refused("not a look", 400) from error
+        if self._mailboxes.fence(look.account) is None:
+            raise NotMine
         watch = self._watches.get(look.account)
         if watch is None or watch.dead or watch.account.catching_up or not watch.account.index.complete:
             raise Refused("the account has no complete index here", 409)
@@ -124,11 +126,11 @@ class GoogleWatcher:
 
     # ---- ownership
 
-    async def gained(self, partition: int, fence: Fence) -> None:
-        now = self._clock()
+    async def gained(self, fences: Sequence[Fence]) -> None:
+        now, ours = self._clock(), {fence.partition for fence in fences}
         async for record in self._bus.load("state.account.*.grant"):
             key = record.key.split(".")[2]
-            if GOOGLE_WATCHER.partition_of(key) == partition:
+            if GOOGLE_WATCHER.partition_of(key) in ours:
                 self._mailboxes.wake(key, now + self._spread() * self._poll_s)
 
     async def lost(self, partition: int) -> None:

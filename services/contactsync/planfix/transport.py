@@ -21,6 +21,7 @@ import orjson
 
 from contactsync.errors import OutcomeUnknown, Unavailable, VendorError
 from contactsync.planfix.answers import Answer, Asked, content_of
+from contactsync.runtime import tenure
 from contactsync.runtime.logs import get_logger
 from contactsync.runtime.metrics import Metrics
 from contactsync_contracts.messages import Class
@@ -234,6 +235,7 @@ class Transport:
     ) -> tuple[int, dict[str, Any]]:
         """Status and content of a success. Raises `contactsync.errors`."""
         async with self._turns.turn(cls) as permit:
+            tenure.require()  # the turn and the quota may have taken long
             try:
                 answer = await self._exchange(verb, path, asked, body, query, permit)
             finally:
@@ -309,6 +311,7 @@ async def _headers_sent(
     context: SimpleNamespace,
     _params: aiohttp.TraceRequestHeadersSentParams,
 ) -> None:
+    tenure.require()  # nothing has been written yet: the last moment to hold it back
     context.trace_request_ctx.done = True
     context.trace_request_ctx.sent()
 

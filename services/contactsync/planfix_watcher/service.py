@@ -137,7 +137,7 @@ class PlanfixWatcher:
 
     # ---- ownership
 
-    async def gained(self, partition: int, fence: Fence) -> None:
+    async def gained(self, fences: Sequence[Fence]) -> None:
         self._forget()
         self._saved_at = self._clock()
         await self._load_views()

@@ -54,11 +54,12 @@ class Reconciler:
 
     # ---- ownership
 
-    async def gained(self, partition: int, fence: Fence) -> None:
+    async def gained(self, fences: Sequence[Fence]) -> None:
         """Actors with something under way are woken; the others sleep until a message comes."""
+        ours = {fence.partition for fence in fences}
         async for stored in self._bus.load("state.filter.*"):
             token = stored.key.rsplit(".", 1)[1]
-            if partition_of(token) != partition:
+            if partition_of(token) not in ours:
                 continue
             record = filter_from_json(orjson.loads(stored.value))
             if record.unfinished:

@@ -64,6 +64,10 @@ class Refused(BusError):
         self.code = code
 
 
+class NotMine(BusError):
+    """Another replica may answer this (see `Bus.serve`); raised by handlers of queries."""
+
+
 class NoAnswer(Transient):
     """Nobody serves the subject, or the answer did not come in time."""
 
@@ -253,6 +257,12 @@ class Bus(Protocol):
     async def load_keys(self, keys: Sequence[str]) -> dict[str, Record]:
         """The records of these keys; absent keys are left out. Any number of keys."""
 
+    async def peek(self, patterns: Sequence[str]) -> dict[str, Record]:
+        """The records of these patterns, at most a thousand keys; on several servers they may be a moment old."""
+
+    async def copies(self) -> int:
+        """How many servers keep the state."""
+
     async def count(self, pattern: str) -> int:
         """How many keys of this pattern exist; those deleted a moment ago may still be counted."""
 
@@ -264,8 +274,9 @@ class Bus(Protocol):
     async def request(self, subject: str, data: bytes, timeout_s: float = 5.0) -> bytes:
         """Ask whoever serves the subject. Raises NoAnswer, Refused."""
 
-    async def serve(self, service: str, subject: str, handler: Handler) -> Subscription:
-        """Answer requests on the subject; replicas of one service share them."""
+    async def serve(self, service: str, subject: str, handler: Handler, *, everyone: bool = False) -> Subscription:
+        """Answer requests on the subject; replicas of one service share them. `everyone`: each replica hears each,
+        and those whose handler raises NotMine are silent."""
 
     async def listen(self, subject: str, sink: Callable[[str, bytes], None]) -> Subscription:
         """Hear what is published on a subject while listening; a hint, not a guarantee."""

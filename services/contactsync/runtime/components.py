@@ -23,9 +23,9 @@ class Handler(Protocol):
     anything else is logged and retried with a growing delay.
     """
 
-    async def gained(self, partition: int, fence: Fence) -> None:
-        """The partition is ours: load what wakes by itself. No `handle` of the partition runs before this
-        returns.
+    async def gained(self, fences: Sequence[Fence]) -> None:
+        """These partitions are ours: load what wakes by itself, all at once. No `handle` of them runs before
+        this returns.
         """
 
     async def lost(self, partition: int) -> None:
@@ -41,7 +41,9 @@ class ComponentSpec:
     name: in epochs, logs and metrics. stream and consumers: partition -> durable consumer (p0…p63, or one
     `planfix`). batch_max, bytes_max: messages and bytes of one call of the handler.
     unacked_max: messages of one partition held here; pulling stops there. held_bytes_max: the same for all
-    together. grace_s: how long running handlers may take to finish after a stop.
+    together. grace_s: how long running handlers may take to finish after a stop, or before their partition is
+    given to another replica. lease_s: time to live of the lease, None for what the server's kind asks for.
+    look_every_s: how often replicas look at who owns what, besides when they hear of a change.
     """
 
     name: str
@@ -54,6 +56,8 @@ class ComponentSpec:
     grace_s: float = 20.0
     pull_expires_s: float = 30.0
     working_every_s: float = 60.0
+    lease_s: float | None = None
+    look_every_s: float = 5.0
     ignored_keys: frozenset[str] = frozenset()
 
     def partition_of(self, key: str) -> int:

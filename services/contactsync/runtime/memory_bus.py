@@ -26,6 +26,7 @@ from contactsync.runtime.bus import (
     Intake,
     Message,
     NoAnswer,
+    NotMine,
     NotProvisioned,
     PubAck,
     Pulled,
@@ -175,6 +176,16 @@ class MemoryBus(Bus):
         found = [await self.get(key) for key in keys]
         return {record.key: record for record in found if record is not None}
 
+    async def peek(self, patterns: Sequence[str]) -> dict[str, Record]:
+        await anyio.lowlevel.checkpoint()
+        self._require_state()
+        return {record.key: record for pattern in patterns for record in self.server.matching(pattern)}
+
+    async def copies(self) -> int:
+        await anyio.lowlevel.checkpoint()
+        self._require_state()
+        return 1
+
     async def count(self, pattern: str) -> int:
         await anyio.lowlevel.checkpoint()
         self._require_state()
@@ -194,11 +205,13 @@ class MemoryBus(Bus):
         await anyio.lowlevel.checkpoint()
         self.server.require()
         for pattern, handlers in self.server.served.items():
-            if handlers and matches(pattern, subject):
+            for _ in range(len(handlers) if matches(pattern, subject) else 0):
                 handlers.append(handlers.pop(0))  # replicas take turns
                 try:
                     with anyio.fail_after(timeout_s):
                         return await handlers[-1](subject, data)
+                except NotMine:
+                    continue
                 except TimeoutError as error:
                     raise NoAnswer(f"{subject} did not answer in {timeout_s} s") from error
                 except Refused:
@@ -209,7 +222,7 @@ class MemoryBus(Bus):
                     raise Refused("internal error") from error
         raise NoAnswer(f"nobody serves {subject}")
 
-    async def serve(self, service: str, subject: str, handler: Handler) -> Subscription:
+    async def serve(self, service: str, subject: str, handler: Handler, *, everyone: bool = False) -> Subscription:
         await anyio.lowlevel.checkpoint()
         handlers = self.server.served.setdefault(subject, [])
         handlers.append(handler)

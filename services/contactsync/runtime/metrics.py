@@ -69,6 +69,7 @@ class Metrics:
         self.batch_size: Final = self._histogram("batch_size", "People in one batch", BATCH, "operation")
         self.frozen_plans: Final = self._gauge("frozen_plans", "Plans that wait for approval", "filter")
         self.actors: Final = self._gauge("actors", "Actors in memory", "service")
+        self.partitions: Final = self._gauge("partitions", "Partitions that this replica owns", "service")
         self.messages: Final = self._counter(
             "messages", "Messages handled by what came of them", "service", "type", "outcome"
         )

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from contactsync.runtime.bus import (
     Intake,
     Message,
     NoAnswer,
+    NotMine,
     NotProvisioned,
     PubAck,
     Pulled,
@@ -260,7 +262,7 @@ class NatsBus(NatsState, Bus):
             raise Refused(reason, int(answer.headers.get("Nats-Service-Error-Code", "500")))
         return bytes(answer.data)
 
-    async def serve(self, service: str, subject: str, handler: Handler) -> Subscription:
+    async def serve(self, service: str, subject: str, handler: Handler, *, everyone: bool = False) -> Subscription:
         """As an endpoint of a NATS micro service, which `nats micro ls` and `$SRV.PING` show."""
         if service not in self._services:
             self._services[service] = await nats.micro.add_service(
@@ -272,7 +274,8 @@ class NatsBus(NatsState, Bus):
 
         micro = self._services[service]
         name = subject.replace(".", "-").replace("*", "any").replace(">", "all")
-        await micro.add_endpoint(name=name, subject=subject, handler=receive)
+        group = f"{service}-{uuid.uuid4().hex}" if everyone else service
+        await micro.add_endpoint(name=name, subject=subject, handler=receive, queue_group=group)
         return NatsEndpoint(micro, name)
 
     async def listen(self, subject: str, sink: Callable[[str, bytes], None]) -> Subscription:
@@ -315,6 +318,8 @@ async def _answer(handler: Handler, request: Request) -> None:
     with suppress(nats.errors.Error, OSError):
         try:
             await request.respond(await handler(request.subject, request.data))
+        except NotMine:
+            return
         except Refused as error:
             await request.respond_error(str(error.code), " ".join(str(error).split()))
         except Transient as error:

@@ -303,13 +303,20 @@ class NatsState:
     async def load_keys(self, keys: Sequence[str]) -> dict[str, Record]:
         found: dict[str, Record] = {}
         for start in range(0, len(keys), _MULTI_LAST_MAX):
-            chunk = [check_key(key) for key in keys[start : start + _MULTI_LAST_MAX]]
-            async for message in self.direct(STATE, {"multi_last": chunk}):
-                headers = message.headers or {}
-                if DELETED not in headers:
-                    subject = headers["Nats-Subject"]
-                    found[subject] = Record(subject, message.data, int(headers["Nats-Sequence"]))
+            found |= await self.peek([check_key(key) for key in keys[start : start + _MULTI_LAST_MAX]])
         return found
+
+    async def peek(self, patterns: Sequence[str]) -> dict[str, Record]:
+        found: dict[str, Record] = {}
+        async for message in self.direct(STATE, {"multi_last": [as_filter(pattern) for pattern in patterns]}):
+            headers = message.headers or {}
+            if DELETED not in headers:
+                subject = headers["Nats-Subject"]
+                found[subject] = Record(subject, message.data, int(headers["Nats-Sequence"]))
+        return found
+
+    async def copies(self) -> int:
+        return int((await self._link.api(f"STREAM.INFO.{STATE}"))["config"]["num_replicas"])
 
     async def direct(self, stream: str, body: Mapping[str, object]) -> AsyncIterator[Msg]:
         """A batched direct get; complete, or Transient. Without a match nothing comes."""

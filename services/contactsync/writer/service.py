@@ -58,12 +58,13 @@ class Writer:
         self._planfix = self._new_planfix()
         self._accounts: dict[str, GoogleTarget] = {}
 
-    async def gained(self, partition: int, fence: Fence) -> None:
+    async def gained(self, fences: Sequence[Fence]) -> None:
         """Wake the accounts that have something under way: creates without an answer, or waiting for more."""
+        ours = {fence.partition for fence in fences}
         for pattern in ("state.account.*.intent", "state.account.*.held.*.*"):
             async for record in self._bus.load(pattern):
                 account = record.key.split(".")[2]
-                if partition_of(account) == partition:
+                if partition_of(account) in ours:
                     self._mailboxes.wake(account, self._clock())
 
     async def lost(self, partition: int) -> None:
