@@ -186,6 +186,18 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": False,
         "steps": [["wait", 0], ["away", 0], ["away", 0], ["forget", 2]],
     },
+    "a contact into whose person another one's was merged is not taken by Planfix": {
+        "contacts": 3,
+        "filters": 1,
+        "settled": False,
+        "steps": [["away", 0], ["trash", 0], ["may_edit", 0, 0], ["wait", 1], ["merge_people", 0, 1]],
+    },
+    "links are forgotten, and the people of two of them merged: one stamp is left": {
+        "contacts": 2,
+        "filters": 1,
+        "settled": True,
+        "steps": [["away", 0], ["away", 0], ["forget", 0], ["merge_people", 1, 0]],
+    },
 }
 
 

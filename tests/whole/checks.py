@@ -34,7 +34,7 @@ def check(world: World, *, quiet: bool = True, formatted: Collection[str] = ()) 
         *health(world),
         *states(world, filters),
         *convergence(world, now, filters, rows, formatted),
-        *duplicates(world, now),
+        *duplicates(world, now, _held(rows)),
         *nothing_lost(world, now, filters, rows),
         *planfix_kept(world, now),
         *foreign(world, now),
@@ -185,8 +185,9 @@ def _implausible(world: World, row: Row) -> list[str]:
 # ---- I2, I4, I6
 
 
-def duplicates(world: World, now: Snapshot) -> list[str]:
-    """Two people with one stamp, unless a human copied or merged them."""
+def duplicates(world: World, now: Snapshot, held: Collection[int]) -> list[str]:
+    """Two people with one stamp, unless a human copied or merged them. `held`: contacts that wait for a person with a
+    reason: what was merged into theirs keeps its stamp until then."""
     broken = []
     for account in now.google:
         for contact, people in world.hands.people_of(account).items():
@@ -194,7 +195,8 @@ def duplicates(world: World, now: Snapshot) -> list[str]:
                 broken.append(f"I2: contact {contact} has {len(people)} people in {account}")
         for resource, person in world.checker.people(now.google[account]).items():
             ours = {world.label(filter_id) for filter_id in world.synced} & set(person.labels)
-            if len(person.stamps) > 1 and ours:  # one that was thrown away is left alone
+            waits = any(stamp.contact in held for stamp in person.stamps)
+            if len(person.stamps) > 1 and ours and not waits:  # one that was thrown away is left alone
                 broken.append(f"I2: {resource} has the stamps of {[s.contact for s in person.stamps]}")
     markers: dict[str, list[int]] = {}
     for row in now.planfix["contacts"]:

@@ -64,9 +64,11 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
 
 
 def _recognised(link: Link, item: SettledItem) -> Link:
-    """The writer knows the person of a link whose state is old or was lost."""
-    stamped = item.person is not None and any(s.contact == link.contact for s in item.person.stamps)
-    return replace(link, own=link.own or item.kept, stamped=link.stamped or stamped)
+    """The writer knows the person of a link whose state is old or was lost. Only one stamp alone says whose it is."""
+    stamped = link.stamped
+    if item.person is not None and item.person.stamps:
+        stamped = all(stamp.contact == link.contact for stamp in item.person.stamps)
+    return replace(link, own=link.own or item.kept, stamped=stamped)
 
 
 def _thrown_away(known: Link, link: Link, item: SettledItem, now: float) -> Link | None:
