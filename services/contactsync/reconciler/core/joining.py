@@ -43,7 +43,7 @@ def stranger_seen(draft: Draft, person: GooglePerson, seen_at: float, *, by_name
         # It may be one that was removed since, and lists lag: what it is now decides.
         draft.wishes.people.add(person.resource)
         return
-    arrival = arriving.arrival_of(_unmerged(draft, person), known)
+    arrival = replace(arriving.arrival_of(_unmerged(draft, person), known), stamps_many=len(person.stamps) > 1)
     stamp = arrival.stamp_contact
     if stamp is not None and draft.decisions.apart(stamp, person.resource):
         arrival = replace(arrival, stamp_contact=None)
