@@ -198,19 +198,19 @@ class System:
         finally:
             if (one := self.running.get(life.name)) is not None and one.life is life:
                 del self.running[life.name]
+            if life.dead and self.lease_s is not None:
+                self._forget_leases(life)
         if not life.dead:
             return
         restarts = self.supervised and not any(one.life is life for one in self.elders)
         if restarts:
             self.kills += 1
             await anyio.sleep(RESTART_S)
-        if self.lease_s is not None:
-            self._forget_leases(life)
         if restarts and self.supervised and life.name not in self.running:
             self.start(life.name)
 
     def _forget_leases(self, life: Life) -> None:
-        """As if the time was over for which the server keeps them."""
+        """At once, as if the time was over for which the server keeps them: nobody waits for hours in these worlds."""
         for key in life.leases:
             self.server.values.pop(key, None)
 
