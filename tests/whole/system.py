@@ -210,7 +210,7 @@ class System:
             self.start(life.name)
 
     def _forget_leases(self, life: Life) -> None:
-        """At once, as if the time was over for which the server keeps them: nobody waits for hours in these worlds."""
+        """At once, as if the time was over for which the server keeps them: nobody waits for hours."""
         for key in life.leases:
             self.server.values.pop(key, None)
 
