@@ -246,6 +246,10 @@ class Installation:
 
     def holds(self, *filters: Filter, one_way: bool = False) -> None:
         """Both sides agree and nobody is there twice."""
+        assert self.findings(*filters, one_way=one_way) == []
+
+    def findings(self, *filters: Filter, one_way: bool = False) -> list[str]:
+        """Who is there twice, and where the sides differ."""
         now = self.snapshot()
         checker = Checker(ACCOUNT)
         synced = []
@@ -253,15 +257,10 @@ class Installation:
             label = self.status(one.filter_id)["label"]
             name = next(g["resourceName"] for g in now.google[one.email]["groups"] if g["name"] == label)
             synced.append(Synced(one.filter_id, one.email, name, two_way=not one_way))
-        assert checker.no_duplicates(now, now.google).broken == []
-        assert checker.convergence(now, synced).broken == []
+        return [*checker.no_duplicates(now, now.google).broken, *checker.convergence(now, synced).broken]
 
     def converged(self, *filters: Filter) -> bool:
-        try:
-            self.holds(*filters)
-        except AssertionError:
-            return False
-        return True
+        return not self.findings(*filters)
 
 
 def follow(link: str, words: str) -> Answer:
