@@ -384,6 +384,22 @@ async def test_purged_keys_are_gone_and_others_stay(bus: Bus) -> None:
     assert [record.key for record in await loaded(bus, f"{root}.")] == [f"{root}.2.a"]
 
 
+async def test_a_limits_stream_is_read_to_its_end_and_messages_taken_out(bus: Bus) -> None:
+    root = f"contacts.v1.dead.{unique()}"
+    for name in ("a", "b", "c"):
+        await bus.publish(f"{root}.{name}", name.encode(), msg_id=unique(), type_="T.v1", headers={"X": name})
+    kept = [event async for event in bus.stored(f"{root}.>", stream="DEAD")]
+    assert [(event.subject, event.data, event.headers["X"]) for event in kept] == [
+        (f"{root}.{name}", name.encode(), name) for name in ("a", "b", "c")
+    ]
+    assert all("T" in event.headers["Nats-Time-Stamp"] for event in kept)
+    await bus.remove("DEAD", kept[1].seq)
+    await bus.remove("DEAD", kept[1].seq)
+    left = [event.data async for event in bus.stored(f"{root}.>", stream="DEAD", start=kept[0].seq + 1)]
+    assert left == [b"c"]
+    assert [event async for event in bus.stored(f"{root}.nobody", stream="DEAD")] == []
+
+
 # ---- asking
 
 

@@ -217,6 +217,47 @@ def test_malformed_messages_are_kept_aside_with_the_reason(site: Installation, m
     site.holds(mine)
 
 
+def test_dead_letters_are_shown_sent_again_and_dropped(site: Installation, mine: Filter) -> None:
+    """After the test before: one was a request that only named another filter than its mailbox's."""
+    wrong = subjects.mailbox(mine.filter_id, "sync")
+    body = json.dumps({"request_id": uuid.uuid4().hex, "filter_id": "never-seen", "reason": "a mix-up"}).encode()
+
+    async def publish(_: Client, bus: NatsBus) -> None:
+        await bus.publish(wrong, body, msg_id=uuid.uuid4().hex, type_="SyncRequest.v1")
+
+    def listed() -> list[dict[str, Any]]:
+        done = site.run("dead", "--json")
+        assert done.returncode == 0, done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    before = {one["number"] for one in listed()}
+    site.ask(publish)
+    (letter,) = site.until(
+        lambda: [one for one in listed() if one["number"] not in before], "the mix-up is not put aside"
+    )
+    assert (letter["service"], letter["filter"], letter["type"]) == ("reconciler", mine.filter_id, "SyncRequest.v1")
+    assert letter["reason"] == "not for this filter's mailbox"
+    number = str(letter["number"])
+    shown = json.loads(site.run("dead", "show", number, "--json").stdout)
+    assert shown["subject"] == wrong
+    assert shown["message"] == json.loads(body)
+    assert number in site.run("dead").stdout
+    assert site.run("dead", "resend", number).stdout == "sent again: 1\n"
+    # It is still no request for this filter: it comes back, under another number.
+    again = site.until(lambda: [one for one in listed() if one["number"] > int(number)], "it was not sent again")
+    assert [one["reason"] for one in again] == [letter["reason"]]
+    gone = site.run("dead", "show", number)
+    assert (gone.returncode, gone.stdout) == (1, "")
+    assert "`contactsync dead` lists" in gone.stderr
+    assert site.run("dead", "drop").returncode == 2
+    rest = len([one for one in listed() if one["service"] == "reconciler"])
+    assert site.run("dead", "drop", "--all", "--service", "reconciler").stdout == f"dropped: {rest}\n"
+    assert all(one["service"] != "reconciler" for one in listed())
+    assert site.run("dead", "drop", "--all").returncode == 0
+    assert site.run("dead").stdout == "no dead letters\n"
+
+
 # ---- small parts
 
 

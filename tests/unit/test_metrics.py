@@ -11,9 +11,10 @@ import pytest
 from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.measures import Measures
 from contactsync.runtime.bus import Fence, Transient
+from contactsync.runtime.dead import dead_letter
 from contactsync.runtime.memory_bus import MemoryBus
 from contactsync.runtime.metrics import Metrics, Shown, serve_metrics
-from contactsync.runtime.ownership import RECONCILER, Component, Delivery, dead_letter
+from contactsync.runtime.ownership import RECONCILER, Component, Delivery
 from contactsync.runtime.quota import GoogleLimits, PlanfixLimits, Quotas
 from contactsync_contracts.messages import Class
 from reconciler_world import FILTER, World, phones

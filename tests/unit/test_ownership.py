@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from contactsync.runtime.bus import Fence, Pulled, Put, Transient
+from contactsync.runtime.dead import dead_letter
 from contactsync.runtime.mailbox import Accepted, Partition
 from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.ownership import (
@@ -18,7 +19,6 @@ from contactsync.runtime.ownership import (
     Component,
     ComponentSpec,
     Delivery,
-    dead_letter,
     partition_of,
 )
 

@@ -212,6 +212,14 @@ class ProcessBus(Bus):
             self._life.check()
             yield event
 
+    async def stored(self, subject: str, *, stream: str, start: int = 1) -> AsyncIterator[Event]:
+        async for event in self._bus.stored(subject, stream=stream, start=start):
+            self._life.check()
+            yield event
+
+    async def remove(self, stream: str, seq: int) -> None:
+        await self._life.step(f"remove {stream}", lambda: self._bus.remove(stream, seq))
+
     async def commit(self, fence: Fence | None, puts: Sequence[Put], *, deadline_s: float = 30.0) -> int:
         name = f"commit {puts[-1].key}" if puts else "commit"
         return await self._life.step(name, lambda: self._bus.commit(fence, puts, deadline_s=deadline_s))

@@ -21,8 +21,9 @@ from contactsync.google_watcher.cursor import Read, decode, next_read
 from contactsync.google_watcher.reading import Account, Reading, matches
 from contactsync.hashing import Hasher
 from contactsync.runtime.bus import Bus, Fence, NotMine, Put, Record, Refused, Subscription, Transient
+from contactsync.runtime.dead import dead_letter, decoded
 from contactsync.runtime.logs import get_logger
-from contactsync.runtime.ownership import GOOGLE_WATCHER, Delivery, Mailboxes, dead_letter
+from contactsync.runtime.ownership import GOOGLE_WATCHER, Delivery, Mailboxes
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import Class, LookGoogle
 
@@ -355,12 +356,8 @@ class GoogleWatcher:
         return self._counter
 
     async def _parse(self, delivery: Delivery) -> _Look | None:
-        try:
-            return _Look(delivery.stream_seq, delivery, LookGoogle.model_validate_json(delivery.data))
-        except ValidationError as error:
-            reason = "; ".join(f"{item['loc']}: {item['type']}" for item in error.errors()[:5])
-            await dead_letter(self._bus, SERVICE, None, delivery, reason)
-            return None
+        look = await decoded(self._bus, SERVICE, None, delivery, LookGoogle)
+        return None if look is None else _Look(delivery.stream_seq, delivery, look)
 
 
 def _is_dead(grant: Record) -> bool:

@@ -14,7 +14,6 @@ from typing import Any, assert_never
 
 import anyio
 import orjson
-from pydantic import ValidationError
 
 from contactsync.errors import AccessDenied, PlanNeeded, Rejected, Unavailable, VendorError
 from contactsync.planfix.port import ContactPage, PlanfixApi
@@ -34,8 +33,9 @@ from contactsync.planfix_watcher.work import (
     Work,
 )
 from contactsync.runtime.bus import COMMIT_MAX, Bus, Fence, Message, Put, Transient
+from contactsync.runtime.dead import decoded
 from contactsync.runtime.logs import get_logger
-from contactsync.runtime.ownership import Delivery, Mailboxes, dead_letter
+from contactsync.runtime.ownership import Delivery, Mailboxes
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     Class,
@@ -172,11 +172,8 @@ class PlanfixWatcher:
         """Commit these looks; from then on they are answered even if this process is not there any more."""
         jobs: list[_Job] = []
         for delivery in deliveries:
-            try:
-                look = LookPlanfix.model_validate_json(delivery.data)
-            except ValidationError as error:
-                reason = "; ".join(f"{item['loc']}: {item['type']}" for item in error.errors()[:5])
-                await dead_letter(self._bus, SERVICE, None, delivery, reason)
+            look = await decoded(self._bus, SERVICE, None, delivery, LookPlanfix)
+            if look is None:
                 continue
             known = self._jobs.get(delivery.stream_seq)
             if known is None or known.look != look:

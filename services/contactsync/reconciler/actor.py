@@ -32,7 +32,8 @@ from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync.reconciler.past import kept, name_of
 from contactsync.runtime.bus import TYPE, Bus, Fence, Message, Put, Refused, Transient
-from contactsync.runtime.ownership import Delivery, dead_letter
+from contactsync.runtime.dead import dead_letter, decoded
+from contactsync.runtime.ownership import Delivery
 from contactsync.runtime.state import commit_all
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
@@ -153,10 +154,8 @@ class Actor:
         if contract is None:
             await dead_letter(self._bus, SERVICE, self._token, delivery, f"unknown type {name!r}")
             return None
-        try:
-            message = contract.model_validate_json(delivery.data)
-        except ValidationError as error:
-            await dead_letter(self._bus, SERVICE, self._token, delivery, _explain(error))
+        message = await decoded(self._bus, SERVICE, self._token, delivery, contract)
+        if message is None:
             return None
         if getattr(message, "filter_id", None) != self._filter_id or not isinstance(message, Event):
             await dead_letter(self._bus, SERVICE, self._token, delivery, "not for this filter's mailbox")
@@ -319,8 +318,3 @@ class Actor:
 
 def _message(item: Outgoing) -> Message:
     return Message(subject=item.subject, data=item.data, msg_id=item.msg_id, type_=type_of(item.message))
-
-
-def _explain(error: ValidationError) -> str:
-    """Where it does not fit, without the values."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'message'}: {e['msg']}" for e in error.errors()[:5])

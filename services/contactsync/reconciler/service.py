@@ -19,8 +19,9 @@ from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.measures import Measures
 from contactsync.reconciler.preview import Previewer
 from contactsync.runtime.bus import Bus, Fence, Refused, Subscription
+from contactsync.runtime.dead import dead_letter
 from contactsync.runtime.metrics import Metrics
-from contactsync.runtime.ownership import Delivery, Mailboxes, dead_letter, partition_of
+from contactsync.runtime.ownership import Delivery, Mailboxes, partition_of
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import NewContactDefaults
 

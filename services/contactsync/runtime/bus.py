@@ -228,6 +228,13 @@ class Bus(Protocol):
         The position for "new" is taken at the first step of the iteration.
         """
 
+    def stored(self, subject: str, *, stream: str, start: int = 1) -> AsyncIterator[Event]:
+        """What a limits stream holds at the moment from sequence `start` on, in order, to its end. Headers have the
+        server's `Nats-Time-Stamp`. Raises Transient."""
+
+    async def remove(self, stream: str, seq: int) -> None:
+        """Take one message out of a limits stream; nothing where it is gone already."""
+
     # ---- state
 
     async def commit(self, fence: Fence | None, puts: Sequence[Put], *, deadline_s: float = 30.0) -> int:

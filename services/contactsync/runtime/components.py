@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from contactsync.runtime.bus import Bus, Fence
+from contactsync.runtime.bus import Fence
 from contactsync.runtime.mailbox import PARTITIONS, Delivery, partition_of
 
 
@@ -92,18 +92,3 @@ class Mailboxes(Protocol):
 
     def fence(self, key: str) -> Fence | None:
         """The fence under which the key is worked on, None when it is not ours."""
-
-
-async def dead_letter(bus: Bus, service: str, filter_id: str | None, delivery: Delivery, reason: str) -> None:
-    """Keep a message that does not fit its contract on `contacts.v1.dead.<service>.<filter or none>`.
-
-    Returning from `handle` afterwards acknowledges the message itself.
-    """
-    await bus.publish(
-        f"contacts.v1.dead.{service}.{filter_id or 'none'}",
-        delivery.data,
-        msg_id=f"{delivery.subject}.{delivery.stream_seq}",
-        type_=delivery.headers.get("Contactsync-Type", "unknown"),
-        headers={"Contactsync-Reason": reason[:500], "Contactsync-Subject": delivery.subject},
-    )
-    delivery.fate.dead = True

@@ -8,6 +8,7 @@ makes everything Transient, `server.reconnect()` tells the clients.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Literal
 
 import anyio
@@ -135,6 +136,17 @@ class MemoryBus(Bus):
                     seq = stored.seq + 1
                     yield Event(stored.subject, stored.data, stored.headers, stored.seq)
             await arrival.wait()
+
+    async def stored(self, subject: str, *, stream: str, start: int = 1) -> AsyncIterator[Event]:
+        await anyio.lowlevel.checkpoint()
+        for stored in self.server.aged(self.server.stream(stream)):
+            if stored.seq >= start and matches(subject, stored.subject):
+                at = datetime.fromtimestamp(stored.at, UTC).isoformat()
+                yield Event(stored.subject, stored.data, {**stored.headers, "Nats-Time-Stamp": at}, stored.seq)
+
+    async def remove(self, stream: str, seq: int) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.server.stream(stream).messages.pop(seq, None)
 
     # ---- state
 

@@ -48,6 +48,8 @@ SUBJECTS_IN_FLIGHT_MAX = 64
 _EVENTS_BATCH = 256
 _EVENTS_LOOK_S = 2.0
 _SERVICE_VERSION = "1.0.0"
+_NO_SUCH_MESSAGE = frozenset({10037, 10043, 10057})
+"""Error codes of a deletion: there is no such message."""
 
 
 def log_report(state: LinkState, text: str) -> None:
@@ -248,6 +250,25 @@ class NatsBus(NatsState, Bus):
         finally:
             with anyio.CancelScope(shield=True):
                 await subscription.close()
+
+    async def stored(self, subject: str, *, stream: str, start: int = 1) -> AsyncIterator[Event]:
+        seq = start
+        while True:
+            found = 0
+            body = {"batch": _EVENTS_BATCH, "next_by_subj": subject, "seq": seq}
+            async for message in self.direct(stream, body):
+                headers = dict(message.headers or {})
+                found, seq = found + 1, int(headers["Nats-Sequence"]) + 1
+                yield Event(headers["Nats-Subject"], message.data, headers, seq - 1)
+            if not found:
+                return
+
+    async def remove(self, stream: str, seq: int) -> None:
+        try:
+            await self._link.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq})
+        except Refused as error:
+            if error.code not in _NO_SUCH_MESSAGE:
+                raise
 
     # ---- asking
 

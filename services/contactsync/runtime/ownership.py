@@ -38,7 +38,6 @@ from contactsync.runtime.components import (
     ComponentSpec,
     Handler,
     Mailboxes,
-    dead_letter,
 )
 from contactsync.runtime.feed import Feed
 from contactsync.runtime.lease import Lease
@@ -82,7 +81,6 @@ __all__ = [
     "Delivery",
     "Handler",
     "Mailboxes",
-    "dead_letter",
     "partition_of",
 ]
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from contactsync.runtime.bus import Bus, Message
-from contactsync.runtime.ownership import Delivery, dead_letter
+from contactsync.runtime.dead import dead_letter, decoded
+from contactsync.runtime.ownership import Delivery
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
     BYTES_MAX,
@@ -60,12 +59,8 @@ class Inbox:
         return [letter for d in deliveries if (letter := self._letters[d.stream_seq]) is not None]
 
     async def _decode(self, delivery: Delivery) -> Letter | None:
-        try:
-            mutate = Mutate.model_validate_json(delivery.data)
-        except ValidationError as error:
-            # Only where it does not fit: values are personal data.
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['type']}" for e in error.errors()[:5])
-            await dead_letter(self._bus, SERVICE, None, delivery, f"not a Mutate message: {wrong}")
+        mutate = await decoded(self._bus, SERVICE, None, delivery, Mutate)
+        if mutate is None:
             return None
         if mutate.target != self._target:
             await dead_letter(self._bus, SERVICE, subjects.token(mutate.filter_id), delivery, "another target")
