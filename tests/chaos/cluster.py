@@ -1,4 +1,4 @@
-"""NATS servers as processes: one, or a cluster of three with what production has (R3, every message synced to disk)."""
+"""NATS servers as processes: one, or a cluster of three as in production, every message synced to disk."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from integration.installation import free_port
-
 from contactsync.runtime.embedded import server_binary
+from integration.installation import free_port
 
 START_S = 40.0
 

@@ -1,7 +1,7 @@
 """People at both ends who go on working while things fail, and what must have become of it in the end.
 
-Each kind of edit has fields of its own on each side, so that no two people mean the same field: what was typed last must
-stand on both sides at the end (I3, I4).
+Each kind of edit has fields of its own on each side, so that no two people mean the same field: what was typed last
+must stand on both sides at the end (I3, I4).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from integration.installation import Filter, Installation
 
 @dataclass
 class People:
-    """positions, notes: contact -> what was typed last in Planfix, in Google. typed: names of people put under a label
-    in Google. gone: contacts whose group was taken away in Planfix."""
+    """positions, notes: contact -> what was typed last in Planfix, in Google. typed: names of people put under a
+    label in Google. gone: contacts whose group was taken away in Planfix."""
 
     site: Installation
     random: Random

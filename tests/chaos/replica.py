@@ -1,7 +1,7 @@
 """`contactsync run SERVICE` with named points at which the process kills or stops itself: `replica.py FILE WORDS…`.
 
-The test writes a point into FILE (`before commit kill 3`: before the third commit from now on, `kill -9`); the process
-takes it from there. Nothing of the product is changed but where these calls are let through.
+The test writes a point into FILE (`before commit kill 3`: before the third commit from now on, `kill -9`); the
+process takes it from there. Nothing of the product is changed but where these calls are let through.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ server, and kills and stops exactly before or after a commit, a claim, a publica
 
 `python tests/chaos/run.py --first-sync 25000`: kill -9 of a random process every three seconds during a first sync.
 
-The judgement is made from the contents of the simulators alone. The same seed draws the same faults; what they meet is
-decided by the machine.
+The judgement is made from the contents of the simulators alone. The same seed draws the same faults; what they meet
+is decided by the machine.
 """
 
 from __future__ import annotations
@@ -128,9 +128,8 @@ def play(site: Site, faults: int, say: bool) -> list[str]:
     while sum(run.done.values()) < faults:
         site.tend()
         people.act()
-        if what := run.fault():
-            if say:
-                print(f"{time.monotonic() - began:7.1f} s  {sum(run.done.values()):4}  {what}", flush=True)
+        if (what := run.fault()) and say:
+            print(f"{time.monotonic() - began:7.1f} s  {sum(run.done.values()):4}  {what}", flush=True)
         time.sleep(run.random.uniform(*PACE_S))
     site.mend()
     if say:

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from integration.installation import Installation, answers, free_port, installed
-
 from chaos.cluster import Cluster
 from chaos.door import Door
+from integration.installation import Installation, answers, free_port, installed
 
 SERVICES = ("planfix-watcher", "google-watcher", "reconciler", "writer", "gateway")
 WORKERS = SERVICES[:-1]
@@ -89,8 +88,13 @@ class Site:
         }
         with self.installation.log_of(replica.name).open("ab") as log:
             replica.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("replica.py")), str(replica.point)]
-                + ["run", replica.service],
+                [
+                    sys.executable,
+                    str(Path(__file__).with_name("replica.py")),
+                    str(replica.point),
+                    "run",
+                    replica.service,
+                ],
                 cwd=self.installation.folder,
                 env=self.installation.env(settings),
                 stdout=log,
@@ -168,9 +172,7 @@ class Site:
 
 
 @contextmanager
-def chaotic(
-    folder: Path, *, servers: int, contacts: int, filters: int, replicas: int, seed: int
-) -> Iterator[Site]:
+def chaotic(folder: Path, *, servers: int, contacts: int, filters: int, replicas: int, seed: int) -> Iterator[Site]:
     with (
         Cluster(folder / "nats", servers) as cluster,
         installed(
