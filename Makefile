@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The order of sets belongs to a case of the simulation: the same everywhere, so that a printed case plays again.
 export PYTHONHASHSEED := 0
 
-.PHONY: help setup fmt lint types imports contracts test sim mutants bench bench-scan bench-edits demo lock clean
+.PHONY: help setup fmt lint types imports contracts test sim chaos mutants bench bench-scan bench-edits demo lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show these words
@@ -48,6 +48,9 @@ test: $(STAMP) ## All tests that need no container engine
 
 sim: $(STAMP) ## At least 2,000 drawn stories over the whole system: SIM="--cases 2000 --seed 7"
 	$(BIN)/python tests/simulation/run_sim.py $(SIM)
+
+chaos: $(STAMP) ## 200 faults on replicas and NATS servers while people work: CHAOS="--servers 3 --seed 7"
+	$(BIN)/python tests/chaos/run.py $(CHAOS)
 
 mutants: $(STAMP) ## How many small changes of the pure core the tests notice: MUTANTS="merge plan" for some modules
 	@test -d $(MUTMUT) || $(BIN)/python -m pip install -q --target $(MUTMUT) 'mutmut>=3.8,<4'
