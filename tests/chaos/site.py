@@ -1,4 +1,4 @@
-"""Two replicas of each service against real NATS servers, each behind a door of its own, and what can be done to them."""
+"""Replicas of each service against real NATS servers, each behind a door of its own, and what can be done to them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from integration.installation import Installation, answers, free_port, installed
 SERVICES = ("planfix-watcher", "google-watcher", "reconciler", "writer", "gateway")
 WORKERS = SERVICES[:-1]
 READY_S = 60.0
+WRAPPER = Path(__file__).with_name("replica.py")
 
 
 @dataclass
@@ -88,13 +89,7 @@ class Site:
         }
         with self.installation.log_of(replica.name).open("ab") as log:
             replica.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    str(Path(__file__).with_name("replica.py")),
-                    str(replica.point),
-                    "run",
-                    replica.service,
-                ],
+                [sys.executable, str(WRAPPER), str(replica.point), "run", replica.service],
                 cwd=self.installation.folder,
                 env=self.installation.env(settings),
                 stdout=log,

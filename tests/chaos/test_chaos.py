@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from chaos.run import first_sync, play
 from chaos.site import chaotic
 
