@@ -198,6 +198,12 @@ FOUND: dict[str, dict[str, Any]] = {
         "settled": True,
         "steps": [["away", 0], ["away", 0], ["forget", 0], ["merge_people", 1, 0]],
     },
+    "a name is cleared in Planfix by somebody else, the right to edit is lost, and the links are forgotten": {
+        "contacts": 3,
+        "filters": 1,
+        "settled": True,
+        "steps": [["away", 0], ["planfix_clear", 8, 1], ["may_edit", 14, 0], ["forget", 0]],
+    },
 }
 
 

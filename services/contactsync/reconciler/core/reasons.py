@@ -79,6 +79,7 @@ UNLABELLED = "The label was taken off this person in Google Contacts. Put it bac
 # --- in sync, with a difference on purpose --------------------------------------------------------------------
 
 READ_ONLY = "You may not edit this contact in Planfix, so changes made in Google do not reach it."
+STAYS_IN_GOOGLE = "It stands in Google alone, since you may not edit this contact in Planfix."
 NOT_IN_FILTER = "It carries the label, but Planfix does not count it to this list."
 BY_HAND = "It was put under the label by hand."
 

@@ -53,7 +53,9 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
                 return replace(link, pending=None, hold=Hold("held_back", reasons.CHECKING))
             return replace(link, pending=None, hold=None, leaving=True)
         case Outcome.READ_ONLY:
-            return replace(link, pending=None, read_only=True)
+            return replace(
+                link, pending=None, read_only=True, limits={**link.limits, **_stay_in_google(link, pending)}
+            )
         case Outcome.FULL:
             return replace(link, pending=None, hold=Hold("held_back", reasons.ACCOUNT_FULL))
         case Outcome.REFUSED:
@@ -222,6 +224,21 @@ def _note_refused(link: Link, pending: Pending, item: SettledItem, answer: Conta
         else:
             limits[name] = reason
     return replace(link, limits=limits, base_planfix=base_planfix)
+
+
+def _stay_in_google(link: Link, pending: Pending) -> dict[str, str]:
+    """What Google had before there was any agreement, and Planfix cannot be given: it is not taken away, and the
+    sides differ for good. (What was agreed on is given back to Google.)"""
+    agreed, there = link.base_planfix or {}, link.planfix or {}
+    found: dict[str, str] = {}
+    for name, wanted in pending.target.items():
+        if name in agreed:
+            continue
+        if isinstance(wanted, tuple):
+            found |= {f"{name}:{e.key}": reasons.STAYS_IN_GOOGLE for e in wanted if not shows(there, name, e.key)}
+        elif not there.get(name):
+            found[name] = reasons.STAYS_IN_GOOGLE
+    return found
 
 
 def _stays(known: str, link: Link, pending: Pending) -> bool:
