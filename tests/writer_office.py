@@ -25,7 +25,7 @@ class NoLimit:
     async def acquire(self, _cls: object) -> NoLimit:
         return self
 
-    async def answered(self) -> None:
+    async def answered(self, _: object) -> None:
 
         pass
 
@@ -33,11 +33,9 @@ class NoLimit:
 
     async def penalise(self, pause_s: float) -> None: ...
 
-    def sent(self) -> None: ...
+    flight = ""
 
-    def ended(self) -> None: ...
-
-    def dropped(self) -> None: ...
+    def require(self) -> None: ...
 
 
 class SimulatorClock(Clock):

@@ -39,7 +39,7 @@ from contactsync.runtime.ownership import (
     Handler,
 )
 from contactsync.runtime.pacing import DAILY
-from contactsync.runtime.quota import GoogleLimits, PlanfixLimits, Quotas
+from contactsync.runtime.quota import Clock, GoogleLimits, PlanfixLimits, Quotas
 from contactsync.runtime.settings import Settings
 from contactsync.runtime.vault import Vault
 
@@ -159,10 +159,13 @@ def planfix_limits(settings: Settings) -> PlanfixLimits:
 
 
 def quotas_of(settings: Settings, bus: Bus, metrics: Metrics) -> Quotas:
+    clock = Clock()
+    metrics.clock_offset_seconds.set_function(lambda: clock.off_s)
     return Quotas(
         bus,
         google_limits(settings),
         planfix_limits(settings),
+        clock=clock,
         waited=lambda bucket, seconds: metrics.quota_wait_seconds.labels(bucket).inc(seconds),
     )
 

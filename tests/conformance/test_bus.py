@@ -373,6 +373,12 @@ async def test_a_peek_shows_what_is_there_by_key_and_not_what_was_deleted(bus: B
     assert await bus.peek([f"epoch.{unique()}.*"]) == {}
 
 
+async def test_the_servers_time_passes(bus: Bus) -> None:
+    began = await bus.time()
+    await anyio.sleep(0.05)
+    assert 0.02 < await bus.time() - began < 30
+
+
 async def test_the_state_is_on_one_server_here(bus: Bus) -> None:
     assert await bus.copies() == 1
 

@@ -17,6 +17,7 @@ from contactsync.google.mapping import MappingConfig
 from contactsync.google.port import PartlyDone, PersonUpdate
 from contactsync.google.session import PeopleSession
 from contactsync.runtime.pacing import GOOGLE_COSTS
+from contactsync.runtime.quota import Clock, Place
 from contactsync_contracts.messages import Class
 
 CLS = Class.CHANGE
@@ -81,12 +82,13 @@ class TokensAndQuota:
             raise errors.NotConnected("withdrawn")
         return bad_token + "-2"
 
-    async def acquire(self, operation: str, cls: Class) -> None:
+    async def acquire(self, operation: str, cls: Class, *, leave_s: float = 1.0) -> Place:
         self.taken.append((operation, cls))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await anyio.sleep(self.wait_s)
         self.at_once -= 1
+        return Place(Clock(), float("inf"))
 
     async def penalise(self, buckets: Sequence[str], pause_s: float) -> None:
         self.closed.append((tuple(buckets), pause_s))

@@ -16,7 +16,7 @@ from contactsync.google.oauth import GoogleEndpoints, OAuth, authorisation_url, 
 from contactsync.google.port import PersonUpdate
 from contactsync.google.session import PeopleSession
 from contactsync.runtime.grants import AccessTokens
-from contactsync.runtime.memory_bus import MemoryBus
+from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.quota import Clock, GoogleLimits, PlanfixLimits, Quotas
 from contactsync.runtime.vault import Vault
 from contactsync.simulators.faults import Fault, Faults
@@ -38,7 +38,7 @@ class World:
         self.faults = faults
         self.oauth = oauth
         self.now = 1_800_000_000.0
-        self.bus = MemoryBus()
+        self.bus = MemoryBus(MemoryServer(lambda: self.now))
         self.tokens = AccessTokens(self.bus, Vault(["k"]), oauth, now=lambda: self.now)
         self.people: GooglePeople
 

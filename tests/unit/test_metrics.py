@@ -185,7 +185,7 @@ async def test_what_is_left_of_a_quota_is_that_of_the_account_with_the_least() -
     quotas = Quotas(MemoryBus(), GoogleLimits(daily_writes=1000), PlanfixLimits(0, 100))
     quotas.google("idle").remaining()
     await quotas.google("busy").acquire("list_people", Class.CHANGE)
-    (await quotas.planfix().acquire(Class.CHANGE)).dropped()
+    await quotas.planfix().answered(await quotas.planfix().acquire(Class.CHANGE))
     left = quotas.remaining()
     assert left["planfix_day"] == 99
     assert left["critical_read"] == quotas.google("busy").remaining()["critical_read"]

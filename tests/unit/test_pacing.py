@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -79,8 +80,36 @@ def test_all_metrics_of_a_call_are_taken_or_none() -> None:
     book, wait_s, _ = pacing.reserve_all(Book(), 10.0, pacing.GOOGLE_COSTS["create_people"], limits, Class.CHANGE)
     assert wait_s == 0
     after, wait_s, metric = pacing.reserve_all(book, 11.0, pacing.GOOGLE_COSTS["create_people"], limits, Class.CHANGE)
-    assert (wait_s, metric) == (60.5, "critical_write")
+    assert (wait_s, metric) == (pacing.MINUTE_S - 1, "critical_write")
     assert after == book
+
+
+def test_a_request_counts_from_the_last_moment_at_which_it_may_leave() -> None:
+    limits = {"critical_read": 1}
+    book, _, _ = pacing.reserve_all(Book(), 10.0, {"critical_read": 1}, limits, Class.CHANGE, leave_s=8.0)
+    _, wait_s, _ = pacing.reserve_all(book, 11.0, {"critical_read": 1}, limits, Class.CHANGE)
+    assert wait_s == 10.0 + 8.0 + pacing.MINUTE_S - 11.0
+
+
+def test_a_request_to_planfix_in_flight_holds_up_the_next_until_it_has_arrived_for_sure() -> None:
+    pace, wait_s = pacing.start(Pace(), 10.0, 1.05, 0, Class.CHANGE, "a")
+    assert wait_s == 0
+    _, wait_s = pacing.start(pace, 12.0, 1.05, 0, Class.HUMAN, "b")
+    assert wait_s == pytest.approx(10.0 + pacing.FLIGHT_S + 1.05 - 12.0)
+    assert pacing.ended(pace, 12.0, "another") == pace
+    landed = pacing.ended(pace, 12.0, "a")
+    assert not pacing.in_flight(landed, 12.0)
+    _, wait_s = pacing.start(landed, 12.5, 1.05, 0, Class.CHANGE, "b")
+    assert wait_s == pytest.approx(0.55)
+
+
+def test_a_record_that_cannot_be_read_counts_as_used_up_for_a_minute() -> None:
+    full = pacing.full_book(100.0, {**LIMITS, "daily": 1000})
+    assert pacing.remaining(full, 101.0, LIMITS) == dict.fromkeys(LIMITS, 0)
+    _, wait_s, _ = pacing.reserve_all(full, 101.0, {"critical_read": 1}, LIMITS, Class.HUMAN)
+    assert wait_s == pytest.approx(pacing.MINUTE_S - 1)
+    _, wait_s = pacing.start(pacing.full_pace(100.0), 101.0, 1.05, 0, Class.HUMAN, "a")
+    assert wait_s > 5
 
 
 def test_a_clock_that_runs_backwards_frees_nothing() -> None:

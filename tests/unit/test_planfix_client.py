@@ -40,7 +40,7 @@ class NoLimit:
     async def acquire(self, _cls: Class) -> NoLimit:
         return self
 
-    async def answered(self) -> None:
+    async def answered(self, _: object) -> None:
 
         pass
 
@@ -50,14 +50,10 @@ class NoLimit:
     async def penalise(self, pause_s: float) -> None:
         self.limited.append(pause_s)
 
-    def sent(self) -> None:
+    flight = ""
+
+    def require(self) -> None:
         self.sent_count += 1
-
-    def ended(self) -> None:
-        pass
-
-    def dropped(self) -> None:
-        pass
 
 
 class Paced(NoLimit):

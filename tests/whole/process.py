@@ -247,6 +247,9 @@ class ProcessBus(Bus):
     async def copies(self) -> int:
         return await self._life.step("copies", self._bus.copies)
 
+    async def time(self) -> float:
+        return await self._life.step("time", self._bus.time)
+
     async def count(self, pattern: str) -> int:
         return await self._life.step("count", lambda: self._bus.count(pattern))
 

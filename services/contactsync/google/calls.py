@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -21,10 +21,16 @@ from contactsync.errors import OutcomeUnknown, Rejected, Unavailable, VendorErro
 from contactsync.google import answers
 from contactsync.google.port import Json
 from contactsync.google.session import PeopleSession
+from contactsync.runtime import tenure
+from contactsync.runtime.tenure import HeldUp
 from contactsync_contracts.messages import Class
 
 Observe = Callable[[str, str, float], None]
 """(method, HTTP status or name of the transport's error, seconds)"""
+
+
+LEAVE_S: Final = (1.0, 1.0, 8.0)
+"""How long a request may take to leave, at the first try and after: the last one has time for a new connection."""
 
 
 class Tokens(Protocol):
@@ -36,10 +42,16 @@ class Tokens(Protocol):
         """Google has just refused `bad_token`: another one."""
 
 
+class Place(Protocol):
+    def require(self) -> None:
+        """Raises HeldUp when it is too late for the request to leave."""
+
+
 class Quota(Protocol):
     """`runtime/quota.py`, of this account."""
 
-    async def acquire(self, operation: str, cls: Class) -> None: ...
+    async def acquire(self, operation: str, cls: Class, *, leave_s: float = ...) -> Place:
+        """Wait for a place; the request leaves within `leave_s`."""
 
     async def penalise(self, buckets: Sequence[str], pause_s: float) -> None: ...
 
@@ -148,7 +160,16 @@ class PeopleCalls:
             _check_name(given["resourceName"])
         request: Request = method(json=json, **given)
         request.headers["Authorization"] = f"Bearer {token}"
-        await self._quota.acquire(operation, cls)
+        for leave_s in LEAVE_S:
+            place = await self._quota.acquire(operation, cls, leave_s=leave_s)
+            try:
+                with tenure.checked(place.require):
+                    return await self._exchange(request, operation, write=write)
+            except HeldUp:
+                continue
+        raise Unavailable("requests to Google are held up before they leave", 5.0)
+
+    async def _exchange(self, request: Request, operation: str, *, write: bool) -> Response:
         began = time.monotonic()
         status = "none"
         try:

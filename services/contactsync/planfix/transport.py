@@ -24,6 +24,7 @@ from contactsync.planfix.answers import Answer, Asked, content_of
 from contactsync.runtime import tenure
 from contactsync.runtime.logs import get_logger
 from contactsync.runtime.metrics import Metrics
+from contactsync.runtime.tenure import HeldUp
 from contactsync_contracts.messages import Class
 
 CONNECT_S: Final = 5.0
@@ -35,14 +36,13 @@ _RANK: Final[Mapping[Class, int]] = {Class.HUMAN: 0, Class.CHANGE: 1, Class.BACK
 
 
 class Permit(Protocol):
-    """The right to one request: `sent` when its headers are on the wire, `ended` when it was answered or given up,
-    `dropped` when it never was sent."""
+    """The right to one request, for a moment. `flight`: its name."""
 
-    def sent(self) -> None: ...
+    @property
+    def flight(self) -> str: ...
 
-    def ended(self) -> None: ...
-
-    def dropped(self) -> None: ...
+    def require(self) -> None:
+        """Asked immediately before the first byte. Raises HeldUp when it is too late."""
 
 
 class Quota(Protocol):
@@ -54,8 +54,8 @@ class Quota(Protocol):
     async def told(self, left: int) -> None:
         """`X-RateLimit-Remaining` of an answer."""
 
-    async def answered(self) -> None:
-        """A request was answered or given up; it arrived no later than now."""
+    async def answered(self, permit: Permit) -> None:
+        """The request was answered, given up or never sent; it arrived no later than now."""
 
     async def penalise(self, pause_s: float) -> None:
         """Planfix said that its limit is reached, for this long."""
@@ -87,10 +87,7 @@ class Turns:
                     finally:
                         self._pacing = None
                 if permit is not None:
-                    try:
-                        yield permit
-                    finally:
-                        permit.dropped()
+                    yield permit
                     return
             finally:
                 self._leave()
@@ -235,13 +232,14 @@ class Transport:
     ) -> tuple[int, dict[str, Any]]:
         """Status and content of a success. Raises `contactsync.errors`."""
         async with self._turns.turn(cls) as permit:
-            tenure.require()  # the turn and the quota may have taken long
             try:
-                answer = await self._exchange(verb, path, asked, body, query, permit)
+                with tenure.checked(permit.require):
+                    answer = await self._exchange(verb, path, asked, body, query)
+            except HeldUp as error:
+                raise Unavailable("the request to Planfix was held up before it left", 1.0) from error
             finally:
-                permit.ended()
                 with anyio.CancelScope(shield=True), anyio.move_on_after(1.0):
-                    await _noted(self._quota.answered())
+                    await _noted(self._quota.answered(permit))
             await self._tell_remaining(answer)
             try:
                 content = content_of(answer, asked, attempt=self._limited)
@@ -260,7 +258,6 @@ class Transport:
         asked: Asked,
         body: Mapping[str, Any] | None,
         query: Mapping[str, str] | None,
-        permit: Permit,
     ) -> Answer:
         began = time.monotonic()
         on_wire = False
@@ -269,7 +266,6 @@ class Transport:
         def sent() -> None:
             nonlocal on_wire
             on_wire = True
-            permit.sent()
 
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if body is not None:

@@ -270,6 +270,9 @@ class Bus(Protocol):
     async def copies(self) -> int:
         """How many servers keep the state."""
 
+    async def time(self) -> float:
+        """The server's clock in Unix seconds, at some moment between the call and its answer."""
+
     async def count(self, pattern: str) -> int:
         """How many keys of this pattern exist; those deleted a moment ago may still be counted."""
 

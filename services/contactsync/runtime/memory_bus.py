@@ -198,6 +198,11 @@ class MemoryBus(Bus):
         self._require_state()
         return 1
 
+    async def time(self) -> float:
+        await anyio.lowlevel.checkpoint()
+        self._require_state()
+        return self.server.now()
+
     async def count(self, pattern: str) -> int:
         await anyio.lowlevel.checkpoint()
         self._require_state()

@@ -69,6 +69,9 @@ class Metrics:
         self.batch_size: Final = self._histogram("batch_size", "People in one batch", BATCH, "operation")
         self.frozen_plans: Final = self._gauge("frozen_plans", "Plans that wait for approval", "filter")
         self.actors: Final = self._gauge("actors", "Actors in memory", "service")
+        self.clock_offset_seconds: Final = self._gauge(
+            "clock_offset_seconds", "By how much this machine's clock is ahead of the NATS server's"
+        )
         self.partitions: Final = self._gauge("partitions", "Partitions that this replica owns", "service")
         self.messages: Final = self._counter(
             "messages", "Messages handled by what came of them", "service", "type", "outcome"

@@ -10,6 +10,7 @@ import contextlib
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 
 import anyio
 import nats.errors
@@ -339,6 +340,10 @@ class NatsState:
         finally:
             with anyio.CancelScope(shield=True):
                 await subscription.close()
+
+    async def time(self) -> float:
+        info = await self._link.api(f"STREAM.INFO.{STATE}")
+        return datetime.fromisoformat(info["ts"]).timestamp()
 
     async def count(self, pattern: str) -> int:
         body = {"subjects_filter": as_filter(pattern)}

@@ -12,8 +12,14 @@ from typing import Any, Final
 
 from contactsync_contracts.messages import Class
 
-MINUTE_S: Final = 61.5
-"""A minute, and what two requests may be delayed differently on their way."""
+MINUTE_S: Final = 60.5
+"""A minute, and what two requests may be delayed differently on their way; clocks that follow one server's differ by
+a part of that."""
+LEAVE_S: Final = 1.0
+"""A request counts from so long after it was granted, and must have left by then: who was held up for longer asks
+anew."""
+FLIGHT_S: Final = 6.0
+"""A request to Planfix without an answer has arrived by then, if ever."""
 DAY_S: Final = 86_400.0
 DAY_GRAIN_S: Final = 900.0
 """The log of a day counts per quarter of an hour, each request as if it had left at its end."""
@@ -118,9 +124,10 @@ def span(metric: str) -> tuple[float, float]:
 
 
 def reserve_all(
-    book: Book, now: float, costs: Mapping[str, int], limits: Mapping[str, int], cls: Class
+    book: Book, now: float, costs: Mapping[str, int], limits: Mapping[str, int], cls: Class, leave_s: float = 0.0
 ) -> tuple[Book, float, str]:
-    """All metrics of a call or none of them: the book, the seconds to wait, and the metric that makes it wait."""
+    """All metrics of a call or none of them: the book, the seconds to wait, and the metric that makes it wait. The
+    request leaves within `leave_s`, and counts as if it left at the end of that."""
     now = max(now, book.seen)
     book = _ask(book, now, cls)
     longest, because = 0.0, ""
@@ -135,7 +142,8 @@ def reserve_all(
     windows = dict(book.windows)
     for metric, cost in costs.items():
         if limits.get(metric, 0) and cost:
-            windows[metric] = _add(windows.get(metric, Window()), now, cost, limits[metric], *span(metric))
+            window = windows.get(metric, Window())
+            windows[metric] = _add(window, now + leave_s, cost, limits[metric], *span(metric))
     changed = windows != book.windows
     return (replace(book, windows=windows, seen=now) if changed else book), 0.0, ""
 
@@ -196,13 +204,16 @@ def remaining(book: Book, now: float, limits: Mapping[str, int]) -> dict[str, in
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When the last request to Planfix started, the log of the day, and who asked last."""
+    """When the last request to Planfix started, the log of the day, and who asked last. flight: the request that has
+    no answer yet, and until when it may arrive."""
 
     last_start: float = 0.0
     day: Window = Window()
     asked: Mapping[str, float] = field(default_factory=dict)
     vendor_left: int | None = None
     vendor_said_at: float = 0.0
+    flight: str = ""
+    flight_until: float = 0.0
 
 
 def spacing(requests_per_second: float) -> float:
@@ -213,8 +224,12 @@ def spacing(requests_per_second: float) -> float:
     return bare + min(0.05, bare / 20)
 
 
-def start(pace: Pace, now: float, spacing_s: float, per_day: int, cls: Class) -> tuple[Pace, float]:
-    """The pace with a start in it and 0, or the seconds to wait."""
+def in_flight(pace: Pace, now: float) -> bool:
+    return bool(pace.flight) and now < pace.flight_until
+
+
+def start(pace: Pace, now: float, spacing_s: float, per_day: int, cls: Class, flight: str = "") -> tuple[Pace, float]:
+    """The pace with a start in it and 0, or the seconds to wait. `flight`: a name for this request, until `ended`."""
     now = max(now, pace.last_start)
     if cls is not Class.BACKGROUND and now - pace.asked.get(cls.value, -DAY_S) > max(spacing_s, 1.0):
         pace = replace(pace, asked={**pace.asked, cls.value: now})
@@ -223,18 +238,23 @@ def start(pace: Pace, now: float, spacing_s: float, per_day: int, cls: Class) ->
     if any(RANK[Class(n)] < RANK[cls] and at > now - 2 * spacing_s for n, at in pace.asked.items()):
         # Whoever waits in another process and comes first by rank finds the next place free.
         gap = max(gap, 1.5 * spacing_s)
-    wait_s = max(pace.last_start + gap - now if pace.last_start else 0.0, waiting(pace.day, now, 1, usable, DAY_S))
+    last = max(pace.last_start, pace.flight_until if pace.flight else 0.0)
+    wait_s = max(last + gap - now if last else 0.0, waiting(pace.day, now, 1, usable, DAY_S))
     if wait_s > 0:
         return pace, wait_s
     day = _add(pace.day, now, 1, per_day, DAY_S, DAY_GRAIN_S)
     left = None if pace.vendor_left is None else max(0, pace.vendor_left - 1)
-    return replace(pace, last_start=now, day=day, vendor_left=left), 0.0
+    until = now + FLIGHT_S if flight and spacing_s else 0.0
+    started = replace(pace, last_start=now, day=day, vendor_left=left, flight=flight, flight_until=until)
+    return started, 0.0
 
 
-def ended(pace: Pace, now: float) -> Pace:
-    """The last request was answered or given up. Until then it may have arrived at any moment, and what Planfix
-    counts is arrivals: the next one leaves a spacing after this."""
-    return replace(pace, last_start=max(pace.last_start, now))
+def ended(pace: Pace, now: float, flight: str) -> Pace:
+    """The request was answered or given up. Until then it may have arrived at any moment, and what Planfix counts is
+    arrivals: the next one leaves a spacing after this. Nothing if somebody else's has started since."""
+    if pace.flight != flight:
+        return pace
+    return replace(pace, last_start=max(pace.last_start, now), flight="", flight_until=0.0)
 
 
 def _stretch(pace: Pace, now: float, per_day: int, cls: Class) -> float:
@@ -264,6 +284,19 @@ def halt(pace: Pace, now: float, pause_s: float) -> Pace:
     """Planfix said 429."""
     until = max(pace.day.closed_until, max(now, pace.last_start) + pause_s)
     return replace(pace, day=replace(pace.day, closed_until=until))
+
+
+# --- a record that cannot be read -------------------------------------------------------------------------
+
+
+def full_book(now: float, limits: Mapping[str, int]) -> Book:
+    """Everything that is counted by the minute is closed for one; what was used of the day nobody knows."""
+    metrics = tuple(metric for metric in limits if metric != DAILY)
+    return close(Book(), now, metrics, MINUTE_S)
+
+
+def full_pace(now: float) -> Pace:
+    return Pace(last_start=now, flight="?", flight_until=now + FLIGHT_S)
 
 
 # --- as JSON ----------------------------------------------------------------------------------------------
@@ -304,6 +337,8 @@ def pace_json(pace: Pace) -> dict[str, Any]:
         "asked": dict(pace.asked),
         "vendor_left": pace.vendor_left,
         "vendor_said_at": pace.vendor_said_at,
+        "flight": pace.flight,
+        "flight_until": pace.flight_until,
     }
 
 
@@ -315,4 +350,6 @@ def to_pace(json: Mapping[str, Any]) -> Pace:
         asked=dict(json["asked"]),
         vendor_left=None if left is None else int(left),
         vendor_said_at=float(json["vendor_said_at"]),
+        flight=str(json.get("flight", "")),
+        flight_until=float(json.get("flight_until", 0.0)),
     )

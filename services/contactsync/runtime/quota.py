@@ -2,29 +2,43 @@
 
 `pacing.py` decides; the state is one record in STATE per Google account and one for Planfix, changed by
 compare-and-set, so that a request leaves only after the record says so. Within a process waiters stand in
-line by class, then by arrival. Records hold wall time, waiting is done in monotonic time.
+line by class, then by arrival. Records hold the NATS server's time, which all processes follow; waiting is done in
+monotonic time. A place in a quota is good for a moment only: a process that stood still after it was granted sends
+nothing (`Place.require`).
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-import anyio
+from typing import Final, Protocol
 
 from contactsync.errors import Unavailable
 from contactsync.runtime import pacing
 from contactsync.runtime.bus import Bus
 from contactsync.runtime.shared_record import Clock, Line, SharedRecord
+from contactsync.runtime.tenure import HeldUp
 from contactsync_contracts.messages import Class
 
-__all__ = ["Clock", "GoogleLimits", "GoogleQuota", "Permit", "PlanfixLimits", "PlanfixQuota", "Quotas"]
+__all__ = [
+    "Clock",
+    "GoogleLimits",
+    "GoogleQuota",
+    "HeldUp",
+    "Permit",
+    "Place",
+    "PlanfixLimits",
+    "PlanfixQuota",
+    "Quotas",
+]
 
 WAIT_MAX_S: Final = 150.0
 """A longer wait is no waiting: Unavailable tells the caller to come back. Two windows fit in it."""
-LATE_TRIES: Final = 3
 SENT_WITHIN_S: Final = 5.0
+"""Of a request to Planfix: a second before it would count as arrived."""
+LOOK_S: Final = 0.2
+"""How often to look whether another process's request has its answer."""
 
 Waited = Callable[[str, float], None]
 """(bucket, seconds waited), for the metrics."""
@@ -58,6 +72,19 @@ class PlanfixLimits:
     requests_per_day: int = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The right to send one request until some moment (`Clock.monotonic`)."""
+
+    clock: Clock
+    until: float
+
+    def require(self) -> None:
+        """Asked immediately before the first byte. Raises HeldUp."""
+        if self.clock.monotonic() > self.until:
+            raise HeldUp
+
+
 class GoogleQuota:
     """The quotas of one Google account. Made by `Quotas.google`."""
 
@@ -72,6 +99,7 @@ class GoogleQuota:
             pacing.book_json,
             pacing.to_book,
             clock,
+            lambda now: pacing.full_book(now, self._limits),
         )
         self._lines: dict[tuple[str, ...], Line] = {}
 
@@ -79,11 +107,14 @@ class GoogleQuota:
         """The buckets that an operation is charged to."""
         return tuple(metric for metric, cost in pacing.GOOGLE_COSTS[operation].items() if cost)
 
-    async def acquire(self, operation: str, cls: Class, *, wait_max_s: float = WAIT_MAX_S) -> None:
-        """Wait until one request of this operation may leave, and count it. Send it at once.
+    async def acquire(
+        self, operation: str, cls: Class, *, wait_max_s: float = WAIT_MAX_S, leave_s: float = pacing.LEAVE_S
+    ) -> Place:
+        """Wait until one request of this operation may leave within `leave_s`, and count it.
 
         Raises Unavailable with the bucket and the time when that is further away than `wait_max_s`.
         """
+        place = Place(self._clock, 0.0)
         costs = pacing.GOOGLE_COSTS[operation]
         line = self._lines.setdefault(self.metrics(operation), Line(self._clock))
         because = ""
@@ -92,7 +123,9 @@ class GoogleQuota:
             nonlocal because
 
             def step(book: pacing.Book) -> tuple[pacing.Book, tuple[float, str]]:
-                after, wait_s, metric = pacing.reserve_all(book, self._clock.wall(), costs, self._limits, cls)
+                nonlocal place
+                place = Place(self._clock, self._clock.monotonic() + leave_s)
+                after, wait_s, metric = pacing.reserve_all(book, self._clock.now(), costs, self._limits, cls, leave_s)
                 return after, (wait_s, metric)
 
             wait_s, metric = await self._record.change(step)
@@ -104,49 +137,45 @@ class GoogleQuota:
         waited_s = await line.pass_through(pacing.RANK[cls], attempt)
         if self._waited is not None and because:
             self._waited(because, waited_s)
+        return place
 
     async def penalise(self, buckets: Sequence[str], pause_s: float) -> None:
         """Google said that these are used up: nothing more of them for this long."""
-        await self._record.change(
-            lambda book: (pacing.close(book, self._clock.wall(), tuple(buckets), pause_s), None)
-        )
+        await self._record.change(lambda book: (pacing.close(book, self._clock.now(), tuple(buckets), pause_s), None))
 
     async def back_off(self) -> float:
         """Google's own limit of the account is reached; the seconds without mutations, more each time."""
-        return await self._record.change(lambda book: pacing.back_off(book, self._clock.wall()))
+        return await self._record.change(lambda book: pacing.back_off(book, self._clock.now()))
 
     def remaining(self) -> dict[str, int]:
         """What is left of each limited bucket, as far as this process knows."""
-        return pacing.remaining(self._record.value, self._clock.wall(), self._limits)
+        return pacing.remaining(self._record.value, self._clock.now(), self._limits)
 
 
+class Flight(Protocol):
+    @property
+    def flight(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to one request to Planfix. Call `sent` when it is put on the wire, `dropped` if it will not
-    be.
-    """
+    """The right to one request to Planfix, until `PlanfixQuota.answered`. flight: its name in the record."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.done = anyio.Event()
-        self.at = clock.monotonic()
+    flight: str
+    place: Place
 
-    def sent(self) -> None:
-        """The next one leaves a full spacing after this moment, however late it is."""
-        if not self.done.is_set():
-            self.at = self._clock.monotonic()
-            self.done.set()
-
-    def ended(self) -> None:
-        """The answer is there, or nobody waits for it any more: it has arrived by now, if ever."""
-        self.at = self._clock.monotonic()
-        self.done.set()
-
-    def dropped(self) -> None:
-        self.done.set()
+    def require(self) -> None:
+        """Raises HeldUp: nothing has left, and it is too late for it to."""
+        self.place.require()
 
 
 class PlanfixQuota:
-    """The quota of the Planfix account. Made by `Quotas.planfix`."""
+    """The quota of the Planfix account. Made by `Quotas.planfix`.
+
+    One request at a time over all processes, and a full spacing after its answer: what Planfix counts are arrivals,
+    and a request may arrive at any moment until it is answered. One that gets none counts as arrived after a few
+    seconds, so that a killed process holds up nobody for longer.
+    """
 
     def __init__(self, limits: PlanfixLimits, bus: Bus, clock: Clock, waited: Waited | None) -> None:
         self._limits = limits
@@ -155,83 +184,66 @@ class PlanfixQuota:
         self._waited = waited
         limited = bool(limits.requests_per_second or limits.requests_per_day)
         self._record = SharedRecord(
-            bus if limited else None, "quota.planfix", pacing.Pace(), pacing.pace_json, pacing.to_pace, clock
+            bus if limited else None,
+            "quota.planfix",
+            pacing.Pace(),
+            pacing.pace_json,
+            pacing.to_pace,
+            clock,
+            pacing.full_pace,
         )
         self._limited = limited
         self._line = Line(clock)
-        self._last: Permit | None = None
 
     async def acquire(self, cls: Class, *, wait_max_s: float = WAIT_MAX_S) -> Permit:
         """Wait until one request may start, and count it. Raises Unavailable when that is too far away."""
-        late = 0
-        granted = Permit(self._clock)
+        granted = Permit("", Place(self._clock, 0.0))
+        busy = False
 
         async def attempt() -> float:
-            nonlocal late, granted
-            wait_s = await self._after_last()
-            if wait_s > 0:
-                return wait_s
-            began = self._clock.monotonic()
-            wait_s = await self._record.change(self._step(cls))
+            nonlocal busy
+
+            def step(pace: pacing.Pace) -> tuple[pacing.Pace, tuple[float, bool]]:
+                nonlocal granted
+                now, name = self._clock.now(), uuid.uuid4().hex[:12] if self._spacing_s else ""
+                until = self._clock.monotonic() + SENT_WITHIN_S if self._spacing_s else float("inf")
+                granted = Permit(name, Place(self._clock, until))
+                if not self._limited:
+                    return pace, (max(0.0, pace.day.closed_until - now), False)
+                after, wait_s = pacing.start(pace, now, self._spacing_s, self._limits.requests_per_day, cls, name)
+                return after, (wait_s, pacing.in_flight(pace, now))
+
+            wait_s, busy = await self._record.change(step, fresh=busy)
+            if busy:
+                return min(wait_s, LOOK_S)
             if wait_s > wait_max_s:
                 raise Unavailable("the requests to Planfix are used up", wait_s, "planfix")
-            if wait_s > 0:
-                return wait_s
-            if self._clock.monotonic() - began > self._tolerance_s and late < LATE_TRIES:
-                # Granted too long ago: it would come close to the next one of another process.
-                late += 1
-                return self._spacing_s
-            granted = self._last = Permit(self._clock)
-            return 0.0
+            return wait_s
 
         waited_s = await self._line.pass_through(pacing.RANK[cls], attempt)
         if self._waited is not None and waited_s > 0:
             self._waited("planfix", waited_s)
         return granted
 
-    @property
-    def _tolerance_s(self) -> float:
-        return min(0.05, self._spacing_s / 20) if self._spacing_s else float("inf")
-
-    def _step(self, cls: Class) -> Callable[[pacing.Pace], tuple[pacing.Pace, float]]:
-        def step(pace: pacing.Pace) -> tuple[pacing.Pace, float]:
-            if not self._limited:
-                return pace, max(0.0, pace.day.closed_until - self._clock.wall())
-            return pacing.start(pace, self._clock.wall(), self._spacing_s, self._limits.requests_per_day, cls)
-
-        return step
-
-    async def _after_last(self) -> float:
-        """A stall of the event loop must not squeeze two requests together: count from the wire, not the
-        grant.
-        """
-        if self._last is None or not self._spacing_s:
-            return 0.0
-        if not self._last.done.is_set():
-            with anyio.move_on_after(SENT_WITHIN_S):
-                await self._last.done.wait()
-            self._last.dropped()
-        return self._last.at + self._spacing_s - self._clock.monotonic()
-
-    async def answered(self) -> None:
-        """A request was answered or given up: other processes leave a spacing after this moment."""
+    async def answered(self, permit: Flight) -> None:
+        """The request was answered, given up or never sent: the next one leaves a spacing after this moment."""
         if self._spacing_s:
-            await self._record.change(lambda pace: (pacing.ended(pace, self._clock.wall()), None))
+            await self._record.change(lambda pace: (pacing.ended(pace, self._clock.now(), permit.flight), None))
 
     async def penalise(self, pause_s: float) -> None:
         """Planfix answered 429."""
-        await self._record.change(lambda pace: (pacing.halt(pace, self._clock.wall(), pause_s), None))
+        await self._record.change(lambda pace: (pacing.halt(pace, self._clock.now(), pause_s), None))
 
     async def told(self, left: int) -> None:
         """`X-RateLimit-Remaining` of an answer."""
         if self._limited:
-            await self._record.change(lambda pace: (pacing.told(pace, self._clock.wall(), left), None))
+            await self._record.change(lambda pace: (pacing.told(pace, self._clock.now(), left), None))
 
     def remaining(self) -> dict[str, int]:
         """What is left of the day, as far as this process knows."""
         if not self._limits.requests_per_day:
             return {}
-        left = pacing.day_left(self._record.value, self._clock.wall(), self._limits.requests_per_day)
+        left = pacing.day_left(self._record.value, self._clock.now(), self._limits.requests_per_day)
         return {"planfix_day": left}
 
 

@@ -16,7 +16,9 @@ import anyio
 import orjson
 
 from contactsync.errors import Unavailable
+from contactsync.runtime import tenure
 from contactsync.runtime.bus import Bus, Conflict, Transient
+from contactsync.runtime.logs import get_logger
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -24,18 +26,57 @@ T = TypeVar("T")
 RECORD_TTL_S: Final = 2 * 86_400
 ATTEMPTS: Final = 50
 
+FOLLOW_S: Final = 60.0
+SURE_S: Final = 0.5
+"""An answer about the time that took longer is asked for again, twice."""
+OFF_S: Final = 5.0
+CLOCK_OFF: Final = "quotas go by the NATS server's clock, but times shown to people are this machine's: set its clock"
 
-@dataclass(frozen=True, slots=True)
+_LOG: Final = get_logger("quota")
+
+
+@dataclass(slots=True)
 class Clock:
-    """Where time comes from; tests give their own."""
+    """Where time comes from; tests give their own. `wall` is this machine's, which may be off or set at any moment:
+    what several machines must agree on is told in the NATS server's time, `now`, once it was asked (`follow`)."""
 
     wall: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = tenure.elapsed
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    _ahead_s: float | None = None
+    """The server's time less `monotonic`."""
+    _asked_at: float = 0.0
+    _warned: bool = False
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self.wall() if self._ahead_s is None else self.monotonic() + self._ahead_s
+
+    @property
+    def off_s(self) -> float:
+        """By how much this machine's clock is ahead of the server's; 0 while that is not known."""
+        return 0.0 if self._ahead_s is None else self.wall() - self.now()
+
+    async def follow(self, bus: Bus) -> None:
+        """Ask the server for its time, once a minute. Raises Transient."""
+        if self._ahead_s is not None and self.monotonic() - self._asked_at < FOLLOW_S:
+            return
+        for last in (False, False, True):
+            before = self.monotonic()
+            told = await bus.time()
+            took_s = self.monotonic() - before
+            if took_s <= SURE_S or last:
+                self._ahead_s, self._asked_at = told - before - took_s / 2, before
+                break
+        off = abs(self.off_s) > OFF_S
+        if off and not self._warned:
+            _LOG.warning("this machine's clock is off", seconds=round(self.off_s, 1), reason=CLOCK_OFF)
+        self._warned = off
 
 
 class SharedRecord(Generic[B]):
-    """One shared value. Without a bus (no limits at all) it lives in this process only."""
+    """One shared value. Without a bus (no limits at all) it lives in this process only. `full`: what to take a record
+    for that cannot be read, by the time."""
 
     def __init__(
         self,
@@ -45,6 +86,7 @@ class SharedRecord(Generic[B]):
         encode: Callable[[B], Mapping[str, Any]],
         decode: Callable[[Mapping[str, Any]], B],
         clock: Clock,
+        full: Callable[[float], B],
     ) -> None:
         self.value = empty
         self._empty = empty
@@ -53,11 +95,13 @@ class SharedRecord(Generic[B]):
         self._encode = encode
         self._decode = decode
         self._clock = clock
+        self._full = full
         self._seq: int | None = None
         self._lock = anyio.Lock()
 
-    async def change(self, step: Callable[[B], tuple[B, T]]) -> T:
-        """Apply `step` to the newest value until that could be written. It is called again after a conflict.
+    async def change(self, step: Callable[[B], tuple[B, T]], *, fresh: bool = False) -> T:
+        """Apply `step` to the newest value until that could be written. It is called again after a conflict. `fresh`:
+        read before the first try, too.
 
         What it says of an unchanged value may rest on one that is a little old: waiting times only, which the
         next try corrects. Raises Unavailable.
@@ -66,8 +110,11 @@ class SharedRecord(Generic[B]):
             if self._bus is None:
                 self.value, result = step(self.value)
                 return result
+            if fresh:
+                self._seq = None
             for _ in range(ATTEMPTS):
                 try:
+                    await self._clock.follow(self._bus)
                     if self._seq is None:
                         await self._reread(self._bus)
                     value, result = step(self.value)
@@ -94,7 +141,8 @@ class SharedRecord(Generic[B]):
         try:
             self.value = self._decode(orjson.loads(record.value))
         except (ValueError, KeyError, TypeError, AttributeError):
-            self.value = self._empty
+            _LOG.error("a quota's record cannot be read and counts as used up", key=self._key)
+            self.value = self._full(self._clock.now())
         self._seq = record.seq
 
 

@@ -2,9 +2,9 @@
 
 NATS refuses the commits of a deposed owner, but nobody fences Google or Planfix. A process that slept through its
 lease (SIGSTOP, a suspended laptop, a frozen disk) must not go on with the request that it was about to send when it
-wakes up: by then somebody else does the same work. `ownership` opens a tenure around each call of a handler; whoever
-sends something calls `require`, as late as it can. Outside of a tenure (the gateway, the command line) there is
-nothing to require.
+wakes up: by then somebody else does the same work. `ownership` opens a tenure around each call of a handler, and the
+clients put the place that a request has in a quota beside it; whoever sends something calls `require`, as late as it
+can. Outside of a tenure (the gateway, the command line) there is nothing to require.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from contextvars import ContextVar
 
 from contactsync.runtime.bus import Deposed
 
-_HOLDS: ContextVar[Callable[[], bool] | None] = ContextVar("contactsync_tenure", default=None)
+
+class HeldUp(Exception):
+    """A request did not leave in the time that it was granted for: it needs another place in the quota."""
+
+
+Check = Callable[[], None]
+_CHECKS: ContextVar[tuple[Check, ...]] = ContextVar("contactsync_tenure", default=())
 
 
 def elapsed() -> float:
@@ -28,17 +34,29 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @contextmanager
-def held(holds: Callable[[], bool]) -> Iterator[None]:
-    """What runs inside, tasks that it starts included, may go on as long as `holds` says so."""
-    token = _HOLDS.set(holds)
+def checked(check: Check) -> Iterator[None]:
+    """What runs inside, tasks that it starts included, sends only while `check` does not raise."""
+    token = _CHECKS.set((*_CHECKS.get(), check))
     try:
         yield
     finally:
-        _HOLDS.reset(token)
+        _CHECKS.reset(token)
+
+
+@contextmanager
+def held(holds: Callable[[], bool]) -> Iterator[None]:
+    """What runs inside may go on as long as `holds` says so."""
+
+    def check() -> None:
+        if not holds():
+            raise Deposed("the lease ran out: nothing more is sent on its behalf")
+
+    with checked(check):
+        yield
 
 
 def require() -> None:
-    """Raises Deposed when the partition on whose behalf this is done is not ours any more."""
-    holds = _HOLDS.get()
-    if holds is not None and not holds():
-        raise Deposed("the lease ran out: nothing more is sent on its behalf")
+    """Raises Deposed when the partition on whose behalf this is done is not ours any more, and what else is checked:
+    HeldUp when the request's place in a quota is past."""
+    for check in _CHECKS.get():
+        check()
