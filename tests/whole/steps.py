@@ -64,6 +64,8 @@ class Case:
     outside: list[str] = field(default_factory=list)
     """Private people."""
     saved: Saved | None = None
+    one_way: set[str] = field(default_factory=set)
+    """Filters that somebody switched to one-way, whether that has been carried out yet or not."""
 
     @property
     def email(self) -> str:
@@ -95,7 +97,9 @@ class Case:
         return self.serial
 
     def two_way(self) -> bool:
-        return all((self.world.record(one) or {}).get("two_way", True) for one in self.filters)
+        """Whether what is typed in Google is to reach Planfix."""
+        records = [self.world.record(one) or {} for one in self.filters]
+        return not self.one_way and all(record.get("two_way", True) for record in records)
 
 
 def value_of(case: Case, name: str) -> str:
@@ -318,6 +322,9 @@ def rename_resource(case: Case, place: int) -> None:
 def direction(case: Case, which: int, two_way: int) -> None:
     if not two_way % 2:  # what was typed in Google and has not arrived will be restored
         case.world.hands.claims = [claim for claim in case.world.hands.claims if claim.side == "planfix"]
+        case.one_way.add(case.filter(which))
+    else:
+        case.one_way.discard(case.filter(which))
     case.world.two_way(case.filter(which), bool(two_way % 2))
 
 
