@@ -31,7 +31,10 @@ UNLIMITED = dict.fromkeys(
 
 
 class NoLimit:
-    async def acquire(self, operation: str, cls: Class) -> None: ...
+    async def acquire(self, operation: str, cls: Class, *, leave_s: float = 1.0) -> NoLimit:
+        return self
+
+    def require(self) -> None: ...
 
     async def penalise(self, buckets: Sequence[str], pause_s: float) -> None: ...
 
