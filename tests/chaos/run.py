@@ -26,7 +26,7 @@ if __package__ is None:  # as a script
 
 from chaos.people import People
 from chaos.replica import STEPS
-from chaos.site import WORKERS, Replica, Site, chaotic
+from chaos.site import DISARMED, WORKERS, Replica, Site, chaotic
 
 RESTART_S = 1.0
 LEASE_S = {1: 4.0, 3: 7.0}
@@ -112,7 +112,7 @@ class Run:
             if self.site.is_stopped(replica):
                 return f"{text}, {self._asleep(replica)}"
             time.sleep(0.1)
-        replica.point.unlink(missing_ok=True)
+        replica.point.write_text(DISARMED)
         self.unmet += 1
         return f"{replica.name} {text}: it never came there"
 
