@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +13,7 @@ from contactsync.cli_query import as_json, show
 
 if TYPE_CHECKING:
     from contactsync.client import Client
+    from contactsync.runtime.bus import Bus
     from contactsync.runtime.dead import DeadLetter
 
 COLUMNS = ("number", "when", "service", "filter", "type", "reason")
@@ -43,7 +44,7 @@ def list_(json_: bool) -> None:
 
 
 def listed(json_: bool) -> None:
-    found = ask(_letters)
+    found = ask(_all_of)
     if json_:
         print_json([summary(one) for one in found])
         return
@@ -59,7 +60,7 @@ def listed(json_: bool) -> None:
 @as_json
 def show_one(number: int, json_: bool) -> None:
     """One message whole, with the contacts' data that are in it."""
-    (one,) = ask(lambda client: _chosen(client, [number], every=False, service=None))
+    (one,) = ask(lambda client: _numbered(client, [number]))
     whole = summary(one) | {"subject": one.subject, "headers": dict(one.headers), "message": _readable(one.data)}
     if json_:
         print_json(whole)
@@ -78,15 +79,9 @@ def show_one(number: int, json_: bool) -> None:
 @SERVICE
 def resend(numbers: tuple[int, ...], every: bool, service: str | None) -> None:
     """Send messages again to where they were sent at first."""
-    from contactsync.runtime import dead as kept
+    from contactsync.runtime.dead import resend as send
 
-    async def question(client: Client) -> int:
-        chosen = await _chosen(client, numbers, every=every, service=service)
-        await kept.resend(client.nats, chosen)
-        return len(chosen)
-
-    _need(numbers, every)
-    click.echo(f"sent again: {ask(question)}")
+    click.echo(f"sent again: {carried_out(send, numbers, every=every, service=service)}")
 
 
 @dead.command()
@@ -95,16 +90,28 @@ def resend(numbers: tuple[int, ...], every: bool, service: str | None) -> None:
 @SERVICE
 def drop(numbers: tuple[int, ...], every: bool, service: str | None) -> None:
     """Throw messages away for good."""
-    from contactsync.runtime import dead as kept
+    from contactsync.runtime.dead import drop as throw_away
+
+    click.echo(f"dropped: {carried_out(throw_away, numbers, every=every, service=service)}")
+
+
+def carried_out(
+    act: Callable[[Bus, Sequence[DeadLetter]], Awaitable[None]],
+    numbers: Sequence[int],
+    *,
+    every: bool,
+    service: str | None,
+) -> int:
+    """To how many."""
+    if bool(numbers) == every:
+        raise click.UsageError("name the messages by number (`contactsync dead` lists them), or say --all")
 
     async def question(client: Client) -> int:
-        chosen = await _chosen(client, numbers, every=every, service=service)
-        for one in chosen:
-            await kept.drop(client.nats, one.number)
+        chosen = await (_all_of(client, service) if every else _numbered(client, numbers))
+        await act(client.nats, chosen)
         return len(chosen)
 
-    _need(numbers, every)
-    click.echo(f"dropped: {ask(question)}")
+    return ask(question)
 
 
 # ---- small parts
@@ -121,28 +128,22 @@ def summary(one: DeadLetter) -> dict[str, Any]:
     }
 
 
-async def _letters(client: Client) -> list[DeadLetter]:
+async def _all_of(client: Client, service: str | None = None) -> list[DeadLetter]:
     from contactsync.runtime.dead import letters
 
-    return await letters(client.nats)
+    return await letters(client.nats, service or "*")
 
 
-async def _chosen(client: Client, numbers: Sequence[int], *, every: bool, service: str | None) -> list[DeadLetter]:
+async def _numbered(client: Client, numbers: Sequence[int]) -> list[DeadLetter]:
     """Raises Declined for a number that is not there."""
     from contactsync.client import Declined
+    from contactsync.runtime.dead import letter
 
-    found = {one.number: one for one in await _letters(client)}
-    if every:
-        return [one for one in found.values() if service in (None, one.service)]
-    if missing := [number for number in numbers if number not in found]:
+    found = {number: await letter(client.nats, number) for number in numbers}
+    if missing := [number for number, one in found.items() if one is None]:
         names = ", ".join(map(str, missing))
         raise Declined(f"There is no dead letter {names}: `contactsync dead` lists those that are there.")
-    return [found[number] for number in dict.fromkeys(numbers)]
-
-
-def _need(numbers: Sequence[int], every: bool) -> None:
-    if bool(numbers) == every:
-        raise click.UsageError("name the messages by number (`contactsync dead` lists them), or say --all")
+    return [one for one in found.values() if one is not None]
 
 
 def _readable(data: bytes) -> Any:

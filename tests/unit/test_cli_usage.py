@@ -24,6 +24,7 @@ WORDS_OF_THE_INTERFACE = {
     "run",
     "provision",
     "simulate",
+    "dead",
     "doctor",
     "filters",
     "status",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from contactsync.runtime.bus import Fence, Put
 from contactsync.runtime.memory_bus import MemoryBus
 from contactsync.writer.account import Account, Changes
-from contactsync.writer.census import Census, decode_census, encode_census, found
+from contactsync.writer.census import Census, compared, decode_census, encode_census
 from contactsync.writer.identity import IdentityMap, Known
 from contactsync_contracts import subjects
 
@@ -44,11 +44,11 @@ def test_a_map_knows_its_census_whatever_was_put_and_dropped(changes: list[tuple
 
 def test_only_a_census_that_says_otherwise_is_a_reason_for_doubt() -> None:
     loaded = Census().with_(1).with_(2)
-    assert found(None, loaded, 50.0) == loaded
-    assert found(Census().with_(2).with_(1), loaded, 50.0) == loaded
-    assert found(Census(loaded.count, loaded.checksum, 7.0), loaded, 50.0).doubted_at == 7.0
+    assert compared(None, loaded, 50.0) == loaded
+    assert compared(Census().with_(2).with_(1), loaded, 50.0) == loaded
+    assert compared(Census(loaded.count, loaded.checksum, 7.0), loaded, 50.0).doubted_at == 7.0
     for other in (Census(), loaded.with_(3), loaded.without(1), loaded.without(1).with_(3), decode_census(b"?")):
-        assert found(other, loaded, 50.0) == Census(loaded.count, loaded.checksum, 50.0)
+        assert compared(other, loaded, 50.0) == Census(loaded.count, loaded.checksum, 50.0)
     assert decode_census(encode_census(loaded)) == loaded
 
 

@@ -118,11 +118,12 @@ async def resend(bus: Bus, chosen: Sequence[DeadLetter]) -> None:
             type_=one.type,
             headers=one.headers,
         )
-        await drop(bus, one.number)
+        await drop(bus, [one])
 
 
-async def drop(bus: Bus, number: int) -> None:
-    await bus.remove(STREAM, number)
+async def drop(bus: Bus, chosen: Sequence[DeadLetter]) -> None:
+    for one in chosen:
+        await bus.remove(STREAM, one.number)
 
 
 def _letter(event: Event) -> DeadLetter:

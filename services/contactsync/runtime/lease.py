@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
 
 import anyio
@@ -96,10 +96,10 @@ class Lease:
 
         await self._attempt(remove)
 
-    async def _attempt(self, act: Callable[[], object]) -> None:
+    async def _attempt(self, act: Callable[[], Awaitable[object]]) -> None:
         try:
             with anyio.move_on_after(1.0):
-                await act()  # type: ignore[misc]
+                await act()
         except (Transient, Conflict):
             pass
 

@@ -239,11 +239,9 @@ class NatsBus(NatsState, Bus):
                 arrived = anyio.Event()
                 found = 0
                 with suppress(Transient):
-                    body = {"batch": _EVENTS_BATCH, "next_by_subj": subject, "seq": seq}
-                    async for message in self.direct(stream, body):
-                        headers = dict(message.headers or {})
-                        found, seq = found + 1, int(headers["Nats-Sequence"]) + 1
-                        yield Event(headers["Nats-Subject"], message.data, headers, seq - 1)
+                    async for event in self._batch(stream, subject, seq):
+                        found, seq = found + 1, event.seq + 1
+                        yield event
                 if not found:
                     with anyio.move_on_after(_EVENTS_LOOK_S):
                         await arrived.wait()
@@ -255,13 +253,17 @@ class NatsBus(NatsState, Bus):
         seq = start
         while True:
             found = 0
-            body = {"batch": _EVENTS_BATCH, "next_by_subj": subject, "seq": seq}
-            async for message in self.direct(stream, body):
-                headers = dict(message.headers or {})
-                found, seq = found + 1, int(headers["Nats-Sequence"]) + 1
-                yield Event(headers["Nats-Subject"], message.data, headers, seq - 1)
+            async for event in self._batch(stream, subject, seq):
+                found, seq = found + 1, event.seq + 1
+                yield event
             if not found:
                 return
+
+    async def _batch(self, stream: str, subject: str, seq: int) -> AsyncIterator[Event]:
+        """The next messages of the subject from `seq` on, none at the stream's end."""
+        async for message in self.direct(stream, {"batch": _EVENTS_BATCH, "next_by_subj": subject, "seq": seq}):
+            headers = dict(message.headers or {})
+            yield Event(headers["Nats-Subject"], message.data, headers, int(headers["Nats-Sequence"]))
 
     async def remove(self, stream: str, seq: int) -> None:
         try:

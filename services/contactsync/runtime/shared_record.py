@@ -43,10 +43,10 @@ class Clock:
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = tenure.elapsed
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    _ahead_s: float | None = None
+    _ahead_s: float | None = field(default=None, init=False)
     """The server's time less `monotonic`."""
-    _asked_at: float = 0.0
-    _warned: bool = False
+    _asked_at: float = field(default=0.0, init=False)
+    _warned: bool = field(default=False, init=False)
 
     def now(self) -> float:
         """Unix seconds."""

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from contactsync.runtime.bus import Bus, Fence, Put
 from contactsync.runtime.state import commit_all
 from contactsync.writer.capacity import Capacity, decode_capacity, encode_capacity
-from contactsync.writer.census import decode_census, encode_census
-from contactsync.writer.census import found as census_found
+from contactsync.writer.census import compared, decode_census, encode_census
 from contactsync.writer.identity import Ask, IdentityMap, Known, Rank, decode, encode, full_since
 from contactsync.writer.intent import Intent, decode_intent, encode_intent
 from contactsync.writer.labels import LabelRecord, decode_label, encode_label
@@ -85,7 +84,7 @@ class Account:
         intent = await self._bus.get(subjects.intent_key(self.name))
         capacity = await self._bus.get(subjects.capacity_key(self.name))
         census = await self._bus.get(subjects.census_key(self.name))
-        people.census = census_found(decode_census(census.value) if census else None, people.census, now)
+        people.census = compared(decode_census(census.value) if census else None, people.census, now)
         self.people, self.labels, self.held, self.claims = people, labels, held, claims
         self.intent = decode_intent(intent.value) if intent else {}
         self.capacity = decode_capacity(capacity.value) if capacity else Capacity()

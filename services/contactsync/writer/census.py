@@ -30,7 +30,7 @@ class Census:
         return Census(self.count - 1, self.checksum - _weight(contact), self.doubted_at)
 
 
-def found(stored: Census | None, loaded: Census, now: float) -> Census:
+def compared(stored: Census | None, loaded: Census, now: float) -> Census:
     """The census of a map that was just loaded, in the light of what was `stored` with it."""
     if stored is None:
         return loaded

@@ -60,9 +60,7 @@ def _unmerged(draft: Draft, person: GooglePerson) -> GooglePerson:
     return person.model_copy(update={"stamps": stamps}) if gone else person
 
 
-def join_by_stamp(
-    draft: Draft, arrival: Arrival, contact: PlanfixContact, event: PlanfixObserved, now: float
-) -> None:
+def join_as_told(draft: Draft, arrival: Arrival, contact: PlanfixContact, event: PlanfixObserved, now: float) -> None:
     """A labelled person with our stamp whose contact the filter did not hold: it says itself who it is. Or the
     contact says it was created from this person."""
     draft.drop_arrival(arrival.source_id)

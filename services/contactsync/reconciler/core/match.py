@@ -38,13 +38,20 @@ def compatible(a: NameKey, b: NameKey, *, by_phone: bool) -> bool:
 def partners(name: NameKey, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """The candidates that stand: a stamp wins, then whom the contact was created from; else e-mail before phone, by
     compatible name."""
-    for sure in ("stamp", "source"):
-        if told := tuple(c for c in candidates if c.by == sure):
-            return told
+    if told := certain(candidates):
+        return told
     for by in ("email", "phone"):
         found = tuple(c for c in candidates if c.by == by and compatible(name, _key(c), by_phone=by == "phone"))
         if found:
             return found
+    return ()
+
+
+def certain(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Those that a stamp names, else whom the contact was created from: nobody who is only alike counts then."""
+    for by in ("stamp", "source"):
+        if told := tuple(c for c in candidates if c.by == by):
+            return told
     return ()
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.link import Arrival, Link, Pending
+from contactsync.reconciler.core.match import certain
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import ContactCandidates, GoogleCandidates
@@ -71,8 +72,7 @@ def with_newcomers(
     for one in answer.answers:
         kept = [c for c in one.candidates if c.resource not in gone]
         found = [*kept, *came.get(one.contact, ())]
-        told = [c for c in found if c.by == "stamp"] or [c for c in found if c.by == "source"]
-        found = sorted(told or found, key=lambda c: (c.by, c.resource))
+        found = sorted(certain(found) or found, key=lambda c: (c.by, c.resource))
         answers.append(one.model_copy(update={"candidates": tuple(found)}))
     return answer.model_copy(update={"answers": tuple(answers)})
 

@@ -62,7 +62,7 @@ def contacts_observed(draft: Draft, event: PlanfixObserved, now: float) -> None:
             if arrival is not None and arrival.stage == "creating":
                 draft.wishes.planfix_contacts[number] = now + UNDER_WAY_S  # the answer says more
             elif arrival is not None:
-                joining.join_by_stamp(draft, arrival, contact, event, now)
+                joining.join_as_told(draft, arrival, contact, event, now)
             elif event.member and event.seen_at <= draft.filter.left_at:
                 # It may be one that has left since: what it is now decides.
                 draft.wishes.planfix_contacts[number] = 0.0
