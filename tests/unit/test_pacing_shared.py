@@ -357,3 +357,25 @@ async def test_a_clock_that_is_off_is_noticed_once_and_does_no_harm() -> None:
         await clock.follow(MemoryBus(server))
         assert clock.off_s == pytest.approx(0.0)
     assert [line["event"] for line in said] == ["this machine's clock is off"]
+
+
+class SlowAnswers(MemoryBus):
+    """What is changed is changed, but the answer takes its time."""
+
+    async def cas(self, key: str, value: bytes, last_seq: int, ttl_s: int | None = None) -> int:
+        seq = await super().cas(key, value, last_seq, ttl_s)
+        await anyio.sleep(0.05)
+        return seq
+
+
+async def test_who_gives_way_in_the_moment_of_the_grant_holds_up_nobody() -> None:
+    """A person's request cancels the background's that waits for the quota; the grant may just have been written."""
+    server = MemoryServer()
+    clock = Clock(wall=anyio.current_time, monotonic=anyio.current_time)
+    slow = Quotas(SlowAnswers(server), GoogleLimits(), PlanfixLimits(100.0, 0), clock=clock).planfix()
+    with anyio.move_on_after(0.02) as given_way:
+        await slow.acquire(Class.BACKGROUND)
+    assert given_way.cancelled_caught
+    record = await MemoryBus(server).get("quota.planfix")
+    assert record is not None
+    assert b'"flight":""' in record.value

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+import anyio
 
 from contactsync.errors import Unavailable
 from contactsync.runtime import pacing
@@ -220,15 +223,24 @@ class PlanfixQuota:
                 raise Unavailable("the requests to Planfix are used up", wait_s, "planfix")
             return wait_s
 
-        waited_s = await self._line.pass_through(pacing.RANK[cls], attempt)
+        try:
+            waited_s = await self._line.pass_through(pacing.RANK[cls], attempt)
+        except BaseException:
+            # Who gives way to a person in the moment of the grant must not hold up that person's request.
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1.0), suppress(Unavailable):
+                await self.answered(granted, fresh=True)
+            raise
         if self._waited is not None and waited_s > 0:
             self._waited("planfix", waited_s)
         return granted
 
-    async def answered(self, permit: Flight) -> None:
-        """The request was answered, given up or never sent: the next one leaves a spacing after this moment."""
-        if self._spacing_s:
-            await self._record.change(lambda pace: (pacing.ended(pace, self._clock.now(), permit.flight), None))
+    async def answered(self, permit: Flight, *, fresh: bool = False) -> None:
+        """The request was answered, given up or never sent: the next one leaves a spacing after this moment. `fresh`:
+        whether it was granted at all is not known here."""
+        if self._spacing_s and permit.flight:
+            await self._record.change(
+                lambda pace: (pacing.ended(pace, self._clock.now(), permit.flight), None), fresh=fresh
+            )
 
     async def penalise(self, pause_s: float) -> None:
         """Planfix answered 429."""
