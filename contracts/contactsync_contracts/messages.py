@@ -578,7 +578,8 @@ class SettledItem(Model):
     mutation is answered again without either, ``otherwise`` holds the written fields that the server had answered
     otherwise than they were sent. ``refused`` names fields that it did not take, with the reason in plain words.
     ``latest``: a later revision than this was settled before, so that whoever asks has lost the latest state.
-    ``merged_into``: the person is another contact's."""
+    ``removed``: the person is not there any more because no filter wanted it. ``merged_into``: the person is another
+    contact's."""
 
     contact: int | None = None
     arrival: str | None = None

@@ -365,6 +365,53 @@ async def test_a_restored_contact_whose_person_was_deleted_is_made_anew() -> Non
     assert resource_of(world, "2") not in person.labels
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["asked_of_a_record", "told_that_it_is_gone"])
+async def test_a_person_by_another_name_is_not_made_anew_for_a_filter_that_lost_its_link(known: bool) -> None:
+    world = await world_with_labels("1", "2")
+    world.put(mutate(ensure(7)))
+    await world.run()
+    late = update(world, 7, 2, notes="x")
+    old = world.google.named(7)[0].resource
+    new = world.google.add(**{key: world.google.people[old][key] for key in ("names", "memberships", "clientData")})
+    del world.google.people[old]
+    if not known:
+        world.put(mutate(late))
+        await world.run()
+        assert world.item("1-7-2").outcome is Outcome.GONE
+    for revision in (1, 2):
+        world.put(mutate(ensure(7, filter_id="2", revision=revision), filter_id="2", since=5.0))
+        await world.run()
+    (person,) = world.google.named(7)
+    assert person.resource == new.resource
+    assert resource_of(world, "2") in person.labels
+
+
+@pytest.mark.parametrize("looked_at", [True, False], ids=["read_first", "written_at_once"])
+async def test_a_person_that_one_filter_let_go_is_said_to_be_removed_by_us(looked_at: bool) -> None:
+    world = await world_with_labels("1", "2")
+    world.put(mutate(ensure(7)))
+    await world.run()
+    late = update(world, 7, 1, filter_id="2", notes="x")
+    if looked_at:
+        late = late.model_copy(update={"etag": None, "raw": None})
+    world.put(mutate(remove(7, 2)))
+    await world.run()
+    assert world.google.people == {}
+    world.put(mutate(late, filter_id="2", since=5.0))
+    await world.run()
+    item = world.item("2-7-1")
+    assert (item.outcome, item.removed) == (Outcome.GONE, True)
+    # A human's deletion of one that was made since is a human's again.
+    world.put(mutate(ensure(7, revision=3)))
+    await world.run()
+    wish = update(world, 7, 4, notes="y")
+    world.google.people.clear()
+    world.put(mutate(wish))
+    await world.run()
+    item = world.item("1-7-4")
+    assert (item.outcome, item.removed) == (Outcome.GONE, False)
+
+
 async def test_a_dead_grant_is_told_once_and_everything_is_kept() -> None:
     world = await world_with_labels()
     for _ in range(3):

@@ -13,6 +13,7 @@ from contactsync.google_watcher.cursor import (
     Cursor,
     Read,
     concerned,
+    concerned_in_listing,
     decode,
     encode,
     label_of,
@@ -86,12 +87,13 @@ def test_the_person_that_a_contact_was_made_from_goes_before_those_who_share_an_
 def test_next_read(
     cursor_age_s: float | None, parameters: str, indexed: bool, due: bool, listing: bool, matching: bool, read: Read
 ) -> None:
-    cursor = None if cursor_age_s is None else Cursor("t", parameters, NOW - cursor_age_s)
+    cursor = None if cursor_age_s is None else Cursor("t", parameters, NOW - cursor_age_s, frozenset({"a", "b"}))
     assert (
         next_read(
             cursor,
             now=NOW,
             parameters="p",
+            labels={"a"},
             full_s=86400,
             indexed=indexed,
             due=due,
@@ -102,9 +104,34 @@ def test_next_read(
     )
 
 
+def test_a_filter_whose_label_was_not_known_in_a_read_needs_a_listing() -> None:
+    def read(cursor: Cursor, *, due: bool = True) -> Read:
+        return next_read(
+            cursor,
+            now=NOW,
+            parameters="p",
+            labels={"a", "b"},
+            full_s=86400,
+            indexed=True,
+            due=due,
+            listing_asked=False,
+            index_asked=False,
+        )
+
+    cursor = Cursor("t", "p", NOW - 60, frozenset({"a", "b"}))
+    missed = cursor.read_with({"a", "c"})
+    assert (cursor.behind({"a", "b"}), missed.behind({"a", "b"})) == (set(), {"b"})
+    assert (read(cursor), read(missed), read(missed, due=False)) == (Read.DELTA, Read.FULL, Read.NONE)
+    assert (read(cursor.expired()), cursor.expired().behind({"c"})) == (Read.FULL, {"c"})
+    former = decode(b'{"sync_token": "t", "parameters": "p", "full_at": 1.5}')
+    assert former is not None
+    assert (former.behind({"a"}), former.read_with({"a"}).behind({"a", "b"})) == (set(), {"b"})
+
+
 def test_a_cursor_survives_its_record_and_a_broken_record_is_no_cursor() -> None:
-    cursor = Cursor("token", "hash", 12.5)
-    assert decode(encode(cursor)) == cursor
+    for labels in (frozenset({"a"}), frozenset[str](), None):
+        cursor = Cursor("token", "hash", 12.5, labels)
+        assert decode(encode(cursor)) == cursor
     assert decode(b'{"sync_token": "x"}') is None
     assert decode(b"[]") is None
 
@@ -133,21 +160,22 @@ def entry(labels: tuple[str, ...] = (), stamps: tuple[int, ...] = (), told: tupl
 
 
 @pytest.mark.parametrize(
-    ("labels", "stamped", "before", "told"),
+    ("labels", "stamped", "before", "told", "listed"),
     [
-        pytest.param(("L1",), True, [], {"f1"}, id="by its label"),
-        pytest.param(("L1",), False, [entry(("L2",))], {"f1", "f2"}, id="moved from one label to another"),
-        pytest.param((), False, [entry(("L2",))], {"f2"}, id="label taken off"),
-        pytest.param((), False, [], set(), id="a private person"),
-        pytest.param(("L9",), False, [entry(told=("f1",))], set(), id="private, though once looked at"),
-        pytest.param((), True, [], {"f1", "f2"}, id="stamped, never seen: anybody's"),
-        pytest.param((), True, [entry(stamps=(1,), told=("f2",))], {"f2"}, id="stamped, told before"),
-        pytest.param((), True, [entry(stamps=(1,), told=("gone",))], {"f1", "f2"}, id="told one that is no more"),
-        pytest.param((), False, [entry(("L1",), (1,), ("f1",))], {"f1"}, id="stamp and label lost"),
+        pytest.param(("L1",), False, [entry(("L2",))], {"f1", "f2"}, {"f1", "f2"}, id="moved to another label"),
+        pytest.param((), False, [entry(("L2",))], {"f2"}, {"f2"}, id="label taken off"),
+        pytest.param((), False, [], set(), set(), id="a private person"),
+        pytest.param(("L9",), False, [entry(told=("f1",))], set(), set(), id="private, though once looked at"),
+        pytest.param((), True, [entry(stamps=(1,), told=("f2",))], {"f1", "f2"}, {"f1", "f2"}, id="stamped alone"),
+        pytest.param(("L1",), True, [], {"f1", "f2"}, {"f1"}, id="stamped and labelled"),
+        pytest.param((), False, [entry(("L1",), (1,), ("f1",))], {"f1", "f2"}, {"f1"}, id="stamp and label lost"),
     ],
 )
-def test_concerned(labels: tuple[str, ...], stamped: bool, before: list[Entry], told: set[str]) -> None:
+def test_concerned(
+    labels: tuple[str, ...], stamped: bool, before: list[Entry], told: set[str], listed: set[str]
+) -> None:
     assert concerned(labels, stamped=stamped, before=before, filters=FILTERS) == told
+    assert concerned_in_listing(labels, stamped=stamped, before=before, filters=FILTERS) == listed
 
 
 @given(st.lists(st.from_regex(r"people/c[0-9]{1,6}", fullmatch=True)), st.integers(1, 4), st.text(max_size=12))

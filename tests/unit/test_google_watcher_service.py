@@ -188,12 +188,37 @@ async def test_a_change_is_told_to_the_filters_whose_label_it_carries_or_carried
     assert watched.scene.told() == []
 
 
+@pytest.mark.parametrize("expired", [False, True], ids=["once", "and_the_token_expired"])
+async def test_what_was_read_while_a_labels_record_was_lost_is_told_when_it_is_back(
+    watched: Watched, expired: bool
+) -> None:
+    record = f"state.account.{ACCOUNT}.label.f2"
+    await watched.scene.put(record, b"")
+    watched.account.put("people/c1", "L1", 1, given="Anna")
+    watched.account.put("people/c2", "L2", 2, given="Bert")
+    await watched.poll()
+    watched.scene.told()
+    if expired:
+        watched.account.faults.append(("delta 0", TokenExpired("expired")))
+        await watched.poll()
+        watched.scene.told()
+    await watched.scene.put(record, orjson.dumps({"resource": "L2"}))
+    watched.account.requests.clear()
+    await watched.poll()
+    assert watched.account.requests[-1].startswith("full")
+    told = only(watched.scene.told(), GoogleObserved)
+    assert ("f2", "Bert") in [(m.filter_id, person.fields["given"]) for m in told for person in m.people]
+    watched.account.requests.clear()
+    await watched.poll()
+    assert watched.account.requests == ["delta 0"]
+
+
 async def test_an_etag_that_moved_alone_is_told_because_writes_need_it(watched: Watched) -> None:
     watched.scene.told()
     watched.account.put("people/c1", "L1", 1, given="Ann")
     await watched.poll()
     told = only(watched.scene.told(), GoogleObserved)
-    assert [(m.filter_id, m.people[0].etag) for m in told] == [("f1", "e4")]
+    assert [(m.filter_id, m.people[0].etag) for m in told] == [("f1", "e4"), ("f2", "e4")]
 
 
 async def test_a_tombstone_counts_only_after_a_look_up(watched: Watched) -> None:
@@ -202,7 +227,10 @@ async def test_a_tombstone_counts_only_after_a_look_up(watched: Watched) -> None
     watched.account.bury("people/c2", really=False)
     await watched.poll()
     told = watched.scene.told()
-    assert [(m.filter_id, m.resources) for m in only(told, GoogleGone)] == [("f1", ("people/c1",))]
+    assert [(m.filter_id, m.resources) for m in only(told, GoogleGone)] == [
+        ("f1", ("people/c1",)),
+        ("f2", ("people/c1",)),
+    ]
     assert only(told, GoogleObserved) == []  # it is there, as it was
     assert watched.account.requests.count("get") == 1
 
@@ -215,7 +243,8 @@ async def test_a_merged_person_is_told_under_its_new_name_with_the_old_one(watch
     told = watched.scene.told()
     assert only(told, GoogleGone) == []
     assert [(m.filter_id, m.people[0].resource, m.people[0].previous) for m in only(told, GoogleObserved)] == [
-        ("f1", "people/c3", ("people/c1",))
+        ("f1", "people/c3", ("people/c1",)),
+        ("f2", "people/c3", ("people/c1",)),
     ]
 
 

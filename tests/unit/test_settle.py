@@ -400,6 +400,29 @@ def test_a_person_that_is_gone(link: Link, left: Link | None) -> None:
     assert settled(link, Outcome.GONE) == left
 
 
+DELETED_BY_US = [
+    (
+        "looked_for_anew",
+        replace(TO_GOOGLE, limits={"site": "No."}),
+        Link(
+            contact=1, planfix=NEW, planfix_hash=content_hash(NEW), planfix_at=100.0, member_at=100.0, revision=5,
+            limits={"site": "No."},
+        ),
+    ),
+    ("left_meanwhile", replace(TO_GOOGLE, member=False), None),
+    (
+        "dismissed_before",
+        replace(TO_GOOGLE, dismissed="Long ago."),
+        replace(TO_GOOGLE, pending=None, dismissed="Long ago."),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("link", "left"), [r[1:] for r in DELETED_BY_US], ids=[r[0] for r in DELETED_BY_US])
+def test_a_person_that_we_deleted_for_another_filter_is_not_a_humans_deletion(link: Link, left: Link | None) -> None:
+    assert settled(link, Outcome.GONE, removed=True) == left
+
+
 PLANFIX_GONE = [
     ("a_member_is_looked_up", TO_PLANFIX, {"hold": Hold("held_back", CHECKING)}),
     (

@@ -34,7 +34,7 @@ def check(world: World, *, quiet: bool = True, formatted: Collection[str] = ()) 
         *health(world),
         *states(world, filters),
         *convergence(world, now, filters, rows, formatted),
-        *duplicates(world, now, _held(rows)),
+        *duplicates(world, now, _held(rows), _merged_away(rows)),
         *nothing_lost(world, now, filters, rows),
         *planfix_kept(world, now),
         *foreign(world, now),
@@ -134,6 +134,14 @@ def _held(rows: Mapping[str, list[dict[str, Any]]]) -> set[int]:
     return {row["contact"] for theirs in rows.values() for row in theirs if row["state"] in HELD and row["reason"]}
 
 
+def _merged_away(rows: Mapping[str, list[dict[str, Any]]]) -> set[int]:
+    """Contacts whose person went into another contact's, as every filter that has them says."""
+    told = [
+        (row["contact"], row["state"] == "merged" and bool(row["reason"])) for one in rows.values() for row in one
+    ]
+    return {contact for contact, merged in told if merged} - {contact for contact, merged in told if not merged}
+
+
 def _members(world: World, synced: Synced) -> set[int]:
     """As the filter's owner sees them."""
     store = world.planfix.store
@@ -185,9 +193,10 @@ def _implausible(world: World, row: Row) -> list[str]:
 # ---- I2, I4, I6
 
 
-def duplicates(world: World, now: Snapshot, held: Collection[int]) -> list[str]:
+def duplicates(world: World, now: Snapshot, held: Collection[int], merged: Collection[int]) -> list[str]:
     """Two people with one stamp, unless a human copied or merged them. `held`: contacts that wait for a person with a
-    reason: what was merged into theirs keeps its stamp until then."""
+    reason: what was merged into theirs keeps its stamp until then. `merged`: contacts that are merged into another
+    one: when that one left, the person belongs to nobody and is not written any more."""
     broken = []
     for account in now.google:
         for contact, people in world.hands.people_of(account).items():
@@ -196,6 +205,7 @@ def duplicates(world: World, now: Snapshot, held: Collection[int]) -> list[str]:
         for resource, person in world.checker.people(now.google[account]).items():
             ours = {world.label(filter_id) for filter_id in world.synced} & set(person.labels)
             waits = any(stamp.contact in held for stamp in person.stamps)
+            waits = waits or all(stamp.contact in merged for stamp in person.stamps)
             if len(person.stamps) > 1 and ours and not waits:  # one that was thrown away is left alone
                 broken.append(f"I2: {resource} has the stamps of {[s.contact for s in person.stamps]}")
     markers: dict[str, list[int]] = {}

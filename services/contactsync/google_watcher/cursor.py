@@ -7,8 +7,9 @@ it is listed again silently, and what changed meanwhile is asked for with the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import orjson
@@ -38,22 +39,48 @@ class Read(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """`state.account.<a>.cursor`. `full_at`: when the full listing began that the token descends from."""
+    """`state.account.<a>.cursor`. full_at: when the full listing began that the token descends from. labels: those
+    whose filters were told of everything before the token (None: all, an older release wrote it). A label whose
+    record is lost, or comes late, misses what is read meanwhile: its filter needs a listing."""
 
     sync_token: str
     parameters: str
     full_at: float
+    labels: frozenset[str] | None = frozenset()
+
+    def behind(self, labels: Iterable[str]) -> set[str]:
+        """Those of these labels whose filters were not told of everything."""
+        return set() if self.labels is None else set(labels) - self.labels
+
+    def expired(self) -> Cursor:
+        """With this token nothing can be read any more."""
+        return replace(self, full_at=-math.inf)
+
+    def read_with(self, labels: Collection[str]) -> Cursor:
+        """After something was read while these were the labels that are known."""
+        if self.labels is not None and self.labels <= set(labels):
+            return self
+        return replace(self, labels=frozenset(labels if self.labels is None else self.labels & set(labels)))
 
 
 def encode(cursor: Cursor) -> bytes:
-    return orjson.dumps({"sync_token": cursor.sync_token, "parameters": cursor.parameters, "full_at": cursor.full_at})
+    return orjson.dumps(
+        {
+            "sync_token": cursor.sync_token,
+            "parameters": cursor.parameters,
+            "full_at": cursor.full_at,
+            "labels": None if cursor.labels is None else sorted(cursor.labels),
+        }
+    )
 
 
 def decode(value: bytes) -> Cursor | None:
     """None for a record that an incompatible release wrote: the account is then listed anew."""
     try:
         raw = orjson.loads(value)
-        return Cursor(str(raw["sync_token"]), str(raw["parameters"]), float(raw["full_at"]))
+        token, parameters, full_at = str(raw["sync_token"]), str(raw["parameters"]), float(raw["full_at"])
+        labels = raw.get("labels")
+        return Cursor(token, parameters, full_at, None if labels is None else frozenset(map(str, labels)))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return None
 
@@ -73,17 +100,20 @@ def next_read(
     *,
     now: float,
     parameters: str,
+    labels: Collection[str],
     full_s: float,
     indexed: bool,
     due: bool,
     listing_asked: bool,
     index_asked: bool,
 ) -> Read:
-    """`due`: the poll's time has come; `listing_asked`: somebody waits for a listing that begins now;
-    `index_asked`: somebody waits for the index to be complete, whenever it was read."""
+    """`labels`: those that filters have now; `due`: the poll's time has come; `listing_asked`: somebody waits for a
+    listing that begins now; `index_asked`: somebody waits for the index to be complete, whenever it was read."""
     if not (due or listing_asked or (index_asked and not indexed)):
         return Read.NONE
     if cursor is None or cursor.parameters != parameters or now - cursor.full_at >= TOKEN_AGE_MAX_S:
+        return Read.FULL
+    if due and cursor.behind(labels):
         return Read.FULL
     if not indexed:
         return Read.CATCH_UP
@@ -104,18 +134,30 @@ def belongs(person: GooglePerson, label: str | None) -> bool:
 def concerned(
     labels: Iterable[str], *, stamped: bool, before: Sequence[Entry], filters: Mapping[str, str]
 ) -> set[str]:
-    """The filters to tell about a person that carries `labels` now (none if it is gone).
+    """The filters to tell of a change of a person that carries `labels` now (none if it is gone).
 
     `before`: what the index knew of it, under this name and previous ones; `filters`: label to filter. Whose label
-    it carries or carried; and if it carries none of ours but a stamp, who was told before, else everybody: the
-    stamp names the contact, not the filter.
+    it carries or carried, and everybody if it carries or carried a stamp: that names the contact, not the filter, and
+    a label may have been put on by us and taken off by a human between two reads.
     """
-    carried = {filters[label] for label in labels if label in filters}
-    told = {filters[label] for entry in before for label in entry.labels if label in filters} | carried
-    if carried or not (stamped or any(entry.stamps for entry in before)):
-        return told
-    known = {name for entry in before for name in entry.told} & set(filters.values())
-    return told | (known or set(filters.values()))
+    if stamped or any(entry.stamps for entry in before):
+        return {*filters.values()}
+    return _by_label(labels, before, filters)
+
+
+def concerned_in_listing(
+    labels: Iterable[str], *, stamped: bool, before: Sequence[Entry], filters: Mapping[str, str]
+) -> set[str]:
+    """As `concerned`, of a person in a listing, whose end tells a filter what lacks its label: everybody only of
+    those that carry a stamp and nobody's label."""
+    if stamped and not any(label in filters for label in labels):
+        return {*filters.values()}
+    return _by_label(labels, before, filters)
+
+
+def _by_label(labels: Iterable[str], before: Sequence[Entry], filters: Mapping[str, str]) -> set[str]:
+    seen = {*labels, *(label for entry in before for label in entry.labels)}
+    return {filters[label] for label in seen if label in filters}
 
 
 def listed_parts(resources: Iterable[str], part_max: int = LISTED_MAX) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from contactsync.errors import TokenExpired, Unavailable
 from contactsync.google.port import Label, PeopleApi, PeoplePage
@@ -18,6 +18,7 @@ from contactsync.google_watcher.cursor import (
     Cursor,
     belongs,
     concerned,
+    concerned_in_listing,
     encode,
     label_of,
     listed_parts,
@@ -122,6 +123,7 @@ class Reading:
             if page.people or page.tombstones:
                 # Read after the page: a label that the page shows may be a second old.
                 await self.load_filters()
+                self._read_with_these_labels()
                 await self._tell_changed(page, began, told_from_index=told_from_index)
                 seen = True
             if not page.next_page:
@@ -129,7 +131,8 @@ class Reading:
             page_token = page.next_page
         if page.next_sync_token is None:
             raise Unavailable("the last page of a delta has no sync token", INCOMPLETE_RETRY_S)
-        self.account.cursor = Cursor(page.next_sync_token, cursor.parameters, cursor.full_at)
+        assert self.account.cursor is not None
+        self.account.cursor = replace(self.account.cursor, sync_token=page.next_sync_token)
         self.account.seen_at = began
         if seen:  # a quiet delta's token is not worth a write: the older one leads to the same place
             await self._save()
@@ -154,8 +157,6 @@ class Reading:
             if told_from_index and known and known.version == version and len(before) == 1:
                 continue
             names_to_tell = self._concerned(person, before)
-            if person.stamps and not any(entry.told for entry in before):  # it may have lost anybody's label
-                names_to_tell = {*self.account.filters.values()}
             for filter_id in names_to_tell:
                 told[filter_id].append(person)
             entries.append((person, self._entry(person, version, before, names_to_tell)))
@@ -175,9 +176,11 @@ class Reading:
     async def full(self, asked: Sequence[LookGoogle], *, cls: Class, silent: bool = False) -> None:
         """List everybody; answers the `listing` looks. Raises Unavailable when the listing proves incomplete.
 
-        silent: only those who ask are told, the others have the delta that follows; the token is not replaced.
+        Filters that were not told of everything before are told of all their people. silent: only those who ask are
+        told, the others have the delta that follows; the token is not replaced.
         """
         account, began = self.account, self.clock()
+        labels: frozenset[str] | None = None
         requests = {look.filter_id: look.request_id for look in reversed(asked)}
         seen: set[str] = set()
         mine: dict[str, list[str]] = defaultdict(list)
@@ -186,6 +189,8 @@ class Reading:
         while True:
             page = await self._listing_page(page_token, cls)
             await self.load_filters()
+            self._read_with_these_labels()
+            labels = frozenset(account.filters) if labels is None else labels & account.filters.keys()
             await self._tell_listed(page, began, requests, mine, seen, silent=silent)
             # Whoever is there but cannot be read is not absent.
             named = [name for name in page.unreadable if name.startswith("people/")]
@@ -215,7 +220,7 @@ class Reading:
             for item in self._listed(filter_id, mine[filter_id], began, len(seen) + unplaced, request_id)
         )
         if not silent and page.next_sync_token is not None:
-            account.cursor = Cursor(page.next_sync_token, self.parameters, began)
+            account.cursor = Cursor(page.next_sync_token, self.parameters, began, labels)
             await self._save()
 
     async def _listing_page(self, page_token: str | None, cls: Class) -> PeoplePage:
@@ -239,6 +244,9 @@ class Reading:
         told: dict[str, list[GooglePerson]] = defaultdict(list)
         entries: list[tuple[GooglePerson, Entry]] = []
         labels = {filter_id: label for label, filter_id in self.account.filters.items()}
+        to_all = set(requests)
+        if not silent and self.account.cursor is not None:
+            to_all |= {self.account.filters[label] for label in self.account.cursor.behind(self.account.filters)}
         for person in page.people:
             if person.resource in seen:  # pages may shift while they are read
                 continue
@@ -246,16 +254,21 @@ class Reading:
             owners = {name for name in {*labels, *requests} if belongs(person, labels.get(name))}
             known = self.account.index.people.get(person.resource)
             version = version_of(person)
-            to_tell = owners & requests.keys()
+            to_tell = owners & to_all
             if known is None or known.version != version:
                 before = self._before(person)
                 if not silent:
-                    to_tell |= self._concerned(person, before)
+                    to_tell |= concerned_in_listing(
+                        person.labels,
+                        stamped=bool(person.stamps),
+                        before=before,
+                        filters=self.account.filters,
+                    )
                 entries.append((person, self._entry(person, version, before, to_tell)))
             for filter_id in to_tell:
                 told[filter_id].append(person)
             # By its stamp alone it is there only for those who know how it is now: it may have lost their label.
-            aware = to_tell | (set(known.told) if known is not None else set())
+            aware = to_tell | (set(known.told) if known is not None and known.version == version else set())
             for filter_id in owners:
                 if filter_id in aware or labels.get(filter_id) in person.labels:
                     mine[filter_id].append(person.resource)
@@ -288,6 +301,7 @@ class Reading:
         messages += self._observed(told, began, {look.filter_id: look.request_id})
         messages += self._gone({look.filter_id: gone}, began, look.request_id)
         await self._publish(messages)
+        self._read_with_these_labels()
         for person in found:
             before = self._before(person)
             informed = {name for name, people in told.items() if person in people}
@@ -359,6 +373,11 @@ class Reading:
             await self.tell_connected(sorted({*self.account.filters.values()}), connected=True)
             self.account.recovering = False
             log.info("account is connected again", account=self.account.key)
+
+    def _read_with_these_labels(self) -> None:
+        """What is in the index is not told again: not to those either whose label is not known now."""
+        if self.account.cursor is not None:
+            self.account.cursor = self.account.cursor.read_with(self.account.filters.keys())
 
     def _before(self, person: GooglePerson) -> list[Entry]:
         people = self.account.index.people

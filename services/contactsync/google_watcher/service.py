@@ -230,6 +230,7 @@ class GoogleWatcher:
             account.cursor,
             now=now,
             parameters=self._parameters,
+            labels=account.filters.keys(),
             full_s=min(self._full_s, ASKED_FULL_S) if changes_asked else self._full_s,
             indexed=account.index.complete and not account.catching_up,
             due=due,
@@ -245,7 +246,7 @@ class GoogleWatcher:
                 try:
                     await reading.delta(told_from_index=True)
                 except TokenExpired:
-                    account.cursor = None
+                    account.cursor = account.cursor and account.cursor.expired()
                     await reading.full(asked, cls=cls)
             case Read.FULL:
                 if account.catching_up:  # what the index knows was not told to everybody
@@ -259,7 +260,7 @@ class GoogleWatcher:
                 try:
                     await reading.delta(told_from_index=False)
                 except TokenExpired:
-                    account.cursor = None
+                    account.cursor = account.cursor and account.cursor.expired()
                     account.index.clear()
                     account.catching_up = False
                     await reading.full(asked, cls=cls)

@@ -114,15 +114,19 @@ class Creates:
         if due is None or self._clock() < due:
             return
         listing = await self._list(cls)
-        lag_s = await self._proof_s(listing, cls)
-        after, found = intents.looked(self._account.intent, listing.stamped, listing.began, lag_s)
+        lag_s, gone_s = await self._proof_s(listing, cls)
+        before = self._account.intent
+        after, found = intents.looked(before, listing.stamped, listing.began, lag_s, gone_s)
         known = {
-            contact: known_after(self._account.people.get(contact) or Known(), person, (), "", Kept.OURS)
+            contact: known_after(
+                self._account.people.get(contact) or Known(), person, (), "", kept_of(person, contact)
+            )
             for contact, person in found.items()
         }
         self._began = listing.began
-        if after != self._account.intent:
-            grown = capacity.grown(self._account.capacity, len(found), self._clock())
+        if after != before:
+            new = sum(not before[contact].gone for contact in found)
+            grown = capacity.grown(self._account.capacity, new, self._clock())
             await self._account.commit(fence, Changes(people=known, intent=after, capacity=grown))
         if not intents.unresolved(after):
             self._gone.clear()
@@ -143,10 +147,11 @@ class Creates:
             raise Unavailable("a listing was cut off", 5.0)
         return listing
 
-    async def _proof_s(self, listing: Listing, cls: Class) -> float:
-        """How long before this listing a create must have been sent for its stamp's absence to count."""
+    async def _proof_s(self, listing: Listing, cls: Class) -> tuple[float, float]:
+        """How long before this listing a create must have been sent for its stamp's absence to count, and how long
+        before it a person must have vanished."""
         if not intents.matured(self._account.intent, listing.began, self._lag_s):
-            return self._lag_s
+            return self._lag_s, self._lag_s
         # Fewer than there were may be deletions, or a short listing, which would hardly come twice in a row.
         fewer = listing.count < capacity.at_least(self._account.capacity, listing.began, self._lag_s)
         self._fewer = self._fewer + 1 if fewer else 0
@@ -154,11 +159,12 @@ class Creates:
         self._doubts = 0 if doubt is Doubt.NONE else self._doubts + 1
         match doubt:
             case Doubt.NONE:
-                return self._lag_s
+                return self._lag_s, 0.0
             case Doubt.LABELS:
-                return max(self._lag_s, TRUST_LABELS_S)
+                # Whoever was just thrown away may be what the label still counts.
+                return max(self._lag_s, TRUST_LABELS_S), self._lag_s
             case Doubt.SHORT:
-                return math.inf
+                return math.inf, math.inf
             case _:
                 assert_never(doubt)
 
@@ -320,6 +326,10 @@ class Creates:
         if results:
             done = {new.contact for new, _ in results}
             await settle(results, intents.without(self._account.intent, done))
+
+
+def kept_of(person: GooglePerson, contact: int) -> Kept:
+    return next((stamp.kept for stamp in person.stamps if stamp.contact == contact), Kept.OURS)
 
 
 def stamped(chunk: Sequence[New], people: Iterable[GooglePerson]) -> dict[int, GooglePerson]:

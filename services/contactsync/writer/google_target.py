@@ -39,6 +39,7 @@ from contactsync.writer.google_work import (
     Verdict,
     Work,
     conclude,
+    deleted_by_us,
     forgotten,
     item_of,
     key_of,
@@ -49,7 +50,7 @@ from contactsync.writer.google_work import (
 )
 from contactsync.writer.google_writes import Writes
 from contactsync.writer.identity import Ask, Known, United, known_after, unite
-from contactsync.writer.intent import Intent, unresolved, without
+from contactsync.writer.intent import Intent, disappeared, unresolved, without
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
 from contactsync.writer.witness import Standing
 from contactsync_contracts import subjects
@@ -319,22 +320,32 @@ class GoogleTarget:
         if not works:
             return []
         cls = works[0].cls
-        left: list[Work] = []
         partial = self._rules.batches.partial_allowed(await self._day_left())
         vanished = await self._existing([w for w in works if w.resource], cls, partial, fence)
-        vanished = await self._with_places(vanished, fence)
         fresh = [work for work in works if not work.resource and work.united.wanted]
-        new = [*vanished, *fresh]
+        new, left = await self._absent([*await self._with_places(vanished, fence), *fresh], cls, fence)
         # A label that comes off somebody who is not there: nothing to do.
         nobody = [work for work in works if not work.resource and not work.united.wanted]
         await self._finish([(w, Verdict(Outcome.DONE, removed=True)) for w in nobody], fence)
         cut = len(new) - len(new) % self._rules.batches.batch_max
         until = self._fill_until(new[cut:]) if patience is Patience.MORE_MAY_COME else None
         if patience is Patience.MORE_IS_HERE or (until is not None and self._clock() < until):
-            left, new = new[cut:], new[:cut]
+            left, new = left + new[cut:], new[:cut]
         await self._create(new, cls, partial, fence)
         sent = unresolved(self._account.intent)
         return left + [work for work in new if work.contact in sent]
+
+    async def _absent(self, new: Sequence[Work], cls: Class, fence: Fence) -> tuple[list[Work], list[Work]]:
+        """Those who are for sure in the account by no name, and those of whom no listing could tell yet. Names
+        change: who is not there by the last one is looked for by stamp, and is known again if found."""
+        names = {work.contact: work.known.vanished for work in new if work.known is not None and work.known.vanished}
+        after = disappeared(self._account.intent, names, self._clock())
+        if after != self._account.intent:
+            await self._account.commit(fence, Changes(intent=after))
+            await self._creates.look(fence, cls)
+        still = [work for work in new if work.contact not in names or work.contact in self._account.intent]
+        unclear = unresolved(self._account.intent)
+        return [w for w in still if w.contact not in unclear], [w for w in still if w.contact in unclear]
 
     def _fill_until(self, rest: Sequence[Work]) -> float | None:
         """Until when these creates wait for a full batch; None when no more are announced."""
@@ -363,7 +374,8 @@ class GoogleTarget:
         await self._creates.send(new, cls=cls, partial=partial, fence=fence, settle=settle_created)
 
     async def _existing(self, works: Sequence[Work], cls: Class, partial: bool, fence: Fence) -> list[Work]:
-        """Update, or take away, people that are there; the works whose person vanished and is to be made anew."""
+        """Update, or take away, people that are there; the works whose person is to be made anew, because it is not
+        there by this name any more."""
         bases = {work.contact: self._writes.base(work) for work in works}
         unread = [work for work in works if bases[work.contact] is None]
         people: Mapping[str, GooglePerson | None] = {}
@@ -403,7 +415,7 @@ class GoogleTarget:
 
     def _without_person(self, work: Work, verdicts: list[tuple[Work, Verdict]], vanished: list[Work]) -> None:
         writes = work.united.writes
-        nobody = forgotten(work.known)
+        nobody = forgotten(work.known, work.resource)
         if (elsewhere := under_another_name(work, work.resource)) is not None:
             verdicts.append((work, elsewhere))
         elif not work.united.wanted:
@@ -416,7 +428,7 @@ class GoogleTarget:
             vanished.append(Work(work.contact, nobody, united, work.cls))
         else:
             reason = "the person is not in Google any more"
-            verdicts.append((work, Verdict(Outcome.GONE, known=nobody, reason=reason)))
+            verdicts.append((work, Verdict(Outcome.GONE, known=nobody, reason=reason, removed=nobody.deleted)))
 
     async def _run_updates(
         self, works: Mapping[int, Work], updates: Sequence[Update], cls: Class, partial: bool, fence: Fence
@@ -441,10 +453,10 @@ class GoogleTarget:
             case Vanished(reason):
                 if (elsewhere := under_another_name(work, update.resource)) is not None:
                     return elsewhere
-                nobody = forgotten(work.known)
+                nobody = forgotten(work.known, update.resource)
                 if not work.united.wanted:
                     return Verdict(Outcome.DONE, known=nobody, removed=True)
-                return Verdict(Outcome.GONE, known=nobody, reason=reason)
+                return Verdict(Outcome.GONE, known=nobody, reason=reason, removed=nobody.deleted)
             case Refused(reason):
                 return Verdict(Outcome.REFUSED, reason=reason)
             case _:
@@ -452,7 +464,7 @@ class GoogleTarget:
 
     async def _delete(self, deletes: Sequence[tuple[Work, GooglePerson]], cls: Class, fence: Fence) -> None:
         """Read a moment ago, ours, wanted by nobody. Deleting twice does no harm: failures are simply repeated."""
-        deleted = [(w, Verdict(Outcome.DONE, known=forgotten(w.known), removed=True)) for w, _ in deletes]
+        deleted = [(w, deleted_by_us(w)) for w, _ in deletes]
         if isinstance(self._people, DeletesMany) and len(deletes) >= DELETE_SINGLES_BELOW:
             for at in range(0, len(deletes), DELETE_MAX):
                 chunk = deletes[at : at + DELETE_MAX]
@@ -478,8 +490,7 @@ class GoogleTarget:
                 reason = f"Google keeps failing on this contact: {error.reason}"
                 await self._finish([(work, Verdict(Outcome.REFUSED, reason=reason))], fence)
             else:
-                verdict = Verdict(Outcome.DONE, known=forgotten(work.known), removed=True)
-                await self._finish([(work, verdict)], fence)
+                await self._finish([(work, deleted_by_us(work))], fence)
             self._undeleted.pop(work.contact, None)
 
     # ---- settling

@@ -63,7 +63,8 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a work. `known`: the record to keep (None: as it was)."""
+    """What came of a work. `known`: the record to keep (None: as it was). `removed`: the person is not there, because
+    nobody wanted it."""
 
     outcome: Outcome
     person: GooglePerson | None = None
@@ -81,17 +82,26 @@ def version(person: GooglePerson) -> Version:
     return Version(person.raw, person.etag, person.resource, person.source_id)
 
 
-def forgotten(known: Known | None) -> Known:
-    """The record of a contact whose person is gone: nobody wants that one any more; revisions stay."""
-    wants = known.wants if known is not None else {}
-    return Known(wants={f: replace(want, active=False) for f, want in wants.items()})
+def forgotten(known: Known | None, name: str) -> Known:
+    """The record of a contact whose person is not there by this name any more: nobody wants that one; revisions
+    stay."""
+    if known is None:
+        return Known(vanished=name)
+    wants = {f: replace(want, active=False) for f, want in known.wants.items()}
+    deleted = known.deleted and not known.resource
+    return Known(wants=wants, deleted=deleted, vanished="" if deleted else name)
+
+
+def deleted_by_us(work: Work) -> Verdict:
+    known = replace(forgotten(work.known, ""), deleted=True)
+    return Verdict(Outcome.DONE, known=known, removed=True)
 
 
 def under_another_name(work: Work, tried: str) -> Verdict | None:
     """Not there by the name that we know, but a filter has seen the person by another one: that is looked at."""
     if work.known is None or all(ask.mutation.resource in (None, "", tried) for ask in work.united.asks):
         return None
-    known = Known(kept=work.known.kept, wants=work.known.wants)
+    known = Known(kept=work.known.kept, wants=work.known.wants, vanished=tried)
     return Verdict(Outcome.STALE, known=known, reason="the person has another name now")
 
 
@@ -136,7 +146,7 @@ def conclude(work: Work, verdict: Verdict, now: float = 0.0) -> tuple[Known, lis
             active = earlier is not None and earlier.active
         done = outcome in (Outcome.DONE, Outcome.LABELLED)
         released = release if done else earlier is not None and earlier.released
-        removed = nobody or (remove and verdict.removed)
+        removed = nobody or (verdict.removed and (remove or outcome is Outcome.GONE))
         outcomes[ask.filter_id] = Want(
             ask.since,
             ask.two_way,

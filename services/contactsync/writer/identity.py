@@ -75,7 +75,8 @@ class Known:
     """One contact's person as we last knew it. `resource` is empty when there is none (any more).
 
     etag: the newest source etag. chain: older ones that lead to it through nothing but our own writes of labels
-    and stamps, so that fields merged over them are still current. memberships, client_data: as in `raw`.
+    and stamps, so that fields merged over them are still current. memberships, client_data: as in `raw`. deleted:
+    there is none because we deleted it. vanished: there was none by this name any more; it may be by another one.
     """
 
     resource: str = ""
@@ -86,6 +87,8 @@ class Known:
     client_data: tuple[Json, ...] = ()
     kept: Kept | None = None
     wants: Mapping[str, Want] = field(default_factory=dict)
+    deleted: bool = False
+    vanished: str = ""
 
     def knows(self, etag: str | None) -> bool:
         """Whether the fields at this version are those of the newest one."""
@@ -116,6 +119,8 @@ def known_after(before: Known, person: GooglePerson, mask: Iterable[str], base_e
         memberships=tuple(person.raw.get("memberships") or ()),
         client_data=tuple(person.raw.get("clientData") or ()),
         kept=kept,
+        deleted=False,
+        vanished="",
     )
 
 
@@ -239,6 +244,8 @@ def encode(known: Known) -> bytes:
             "memberships": known.memberships,
             "client_data": known.client_data,
             "kept": known.kept,
+            **({"deleted": True} if known.deleted else {}),
+            **({"vanished": known.vanished} if known.vanished else {}),
             "wanted": {
                 f: {
                     "since": w.since,
@@ -269,6 +276,8 @@ def decode(data: bytes) -> Known:
         client_data=tuple(record["client_data"]),
         kept=Kept(record["kept"]) if record["kept"] else None,
         wants={f: Want(**{**w, "outcome": Outcome(w["outcome"])}) for f, w in record["wanted"].items()},
+        deleted=record.get("deleted", False),
+        vanished=record.get("vanished", ""),
     )
 
 

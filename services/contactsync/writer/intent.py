@@ -8,7 +8,7 @@ stamp (Google's lists may lag behind writes by minutes). `google_creates.py` use
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
@@ -27,11 +27,13 @@ REFUSE_AFTER: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """When a create was last sent, how often, and whether it is known by now that it was not done."""
+    """When a create was last sent, how often, and whether it is known by now that it was not done. `gone`: nothing
+    was sent, but the contact's person is not there any more by this name; it may be by another one."""
 
     sent_at: float
     tries: int = 1
     absent: bool = False
+    gone: str = ""
 
 
 Intent = dict[int, Sent]
@@ -40,7 +42,9 @@ Intent = dict[int, Sent]
 def encode_intent(intent: Mapping[int, Sent]) -> bytes | None:
     if not intent:
         return None
-    return orjson.dumps({str(c): [s.sent_at, s.tries, s.absent] for c, s in intent.items()})
+    return orjson.dumps(
+        {str(c): [s.sent_at, s.tries, s.absent, *([s.gone] if s.gone else [])] for c, s in intent.items()}
+    )
 
 
 def decode_intent(data: bytes) -> Intent:
@@ -54,6 +58,14 @@ def sending(intent: Mapping[int, Sent], contacts: Iterable[int], now: float) -> 
         before = after.get(contact)
         after[contact] = Sent(now, before.tries + 1 if before else 1)
     return after
+
+
+def disappeared(intent: Mapping[int, Sent], names: Mapping[int, str], now: float) -> Intent:
+    """The record with these contacts (to the name by which their person was last known), who are looked for at once,
+    unless they were, or a create was sent since."""
+    looked_for = {c for c, name in names.items() if (sent := intent.get(c)) and (sent.tries or sent.gone == name)}
+    new = {c: Sent(now - CHECKS_S[0], 0, gone=name) for c, name in names.items() if c not in looked_for}
+    return {**intent, **new}
 
 
 def without(intent: Mapping[int, Sent], contacts: Collection[int]) -> Intent:
@@ -72,8 +84,8 @@ def next_look(intent: Mapping[int, Sent], last_began: float, lag_s: float, again
 
 
 def matured(intent: Mapping[int, Sent], began: float, lag_s: float) -> bool:
-    """Whether a listing that began at `began` could prove that a create was not done."""
-    return any(not sent.absent and began >= sent.sent_at + lag_s for sent in intent.values())
+    """Whether a listing that began at `began` could prove that a person is not there."""
+    return any(not sent.absent and (sent.gone or began >= sent.sent_at + lag_s) for sent in intent.values())
 
 
 def again_s(doubts: int) -> float:
@@ -92,19 +104,25 @@ def _next(sent_at: float, last_began: float, lag_s: float, again_s: float) -> fl
 
 
 def looked(
-    intent: Mapping[int, Sent], people: Iterable[GooglePerson], began: float, lag_s: float
+    intent: Mapping[int, Sent], people: Iterable[GooglePerson], began: float, lag_s: float, gone_s: float
 ) -> tuple[Intent, dict[int, GooglePerson]]:
     """What a complete listing that began at `began` says: the record after it, and the people found. Of two people
-    with one stamp the one with the lower source id counts (2-semantics 2.2)."""
+    with one stamp the one with the lower source id counts (2-semantics 2.2). It proves absence `lag_s` after a create
+    was sent, and `gone_s` after a person was not there by its name any more, unless it still shows that name: a
+    list that lags shows it as it was, never not at all."""
     found: dict[int, GooglePerson] = {}
+    behind: set[int] = set()
     for person in people:
         for stamp in person.stamps:
-            rival = found.get(stamp.contact)
-            if stamp.contact in intent and (rival is None or person.source_id < rival.source_id):
+            sent, rival = intent.get(stamp.contact), found.get(stamp.contact)
+            if sent is not None and sent.gone == person.resource:
+                behind.add(stamp.contact)
+            elif sent is not None and (rival is None or person.source_id < rival.source_id):
                 found[stamp.contact] = person
     after: Intent = {}
     for contact, sent in intent.items():
         if contact not in found:
-            over = sent.absent or began >= sent.sent_at + lag_s
-            after[contact] = Sent(sent.sent_at, sent.tries, over)
+            proof_s = gone_s if sent.gone else lag_s
+            over = sent.absent or (contact not in behind and began >= sent.sent_at + proof_s)
+            after[contact] = replace(sent, absent=over)
     return after, found

@@ -45,6 +45,9 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
                 seen = _recognised(seen, item)
             # An answer that shows nothing new would be merged into the same write again.
             return replace(seen, asked="person", asked_at=now) if seen == free and link.resource else seen
+        case Outcome.GONE if pending.side is Side.GOOGLE and item.removed and not link.dismissed:
+            # Another filter let go of it in the same moment, and we deleted it: no human did.
+            return replace(anew(link), limits=link.limits) if link.member or link.kept else None
         case Outcome.GONE if pending.side is Side.GOOGLE:
             return person_gone(replace(link, pending=None), answered_at, now)
         case Outcome.GONE:
