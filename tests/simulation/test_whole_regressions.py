@@ -252,6 +252,20 @@ FOUND: dict[str, dict[str, Any]] = {
         "steps": [["wait", 1], ["merge_people", 0, 1], ["unlabel", 0, 0], ["unlabel", 0, 1]],
         "quirks": [],
     },
+    "a label is taken off after the links were lost, and another filter has to merge": {
+        "contacts": 1,
+        "filters": 2,
+        "settled": True,
+        "steps": [["forget", 0], ["planfix_phones", 0, 0], ["unlabel", 0, 0]],
+        "quirks": [],
+    },
+    "links are lost while a create waits, and its number is given to another one": {
+        "contacts": 1,
+        "filters": 1,
+        "settled": False,
+        "steps": [["wait", 0], ["planfix_clear", 0, 1], ["kill", 0, 0, 0, 0], ["forget", 0]],
+        "quirks": [],
+    },
     "a name is cleared in Planfix by somebody else, the right to edit is lost, and the links are forgotten": {
         "contacts": 3,
         "filters": 1,

@@ -269,7 +269,7 @@ def test_what_is_done(link: Link, rules: FilterRules, expected: str) -> None:
         assert after.pending is not None
         assert f"{after.pending.side.value} {after.pending.op}" == expected
         assert after.revision == after.pending.revision == link.revision + 1
-        assert after.pending.mutation_id == f"f1.1.{link.revision + 1}"
+        assert after.pending.mutation_id == f"f1.1.{link.revision + 1}.{int(NOW)}"
         assert (after.pending.etag, after.pending.at) == (link.etag, NOW)
 
 

@@ -570,3 +570,27 @@ def test_a_name_that_planfix_cannot_do_without_is_restored_in_google(
 def test_a_contact_whose_person_was_merged_into_anothers_is_not_created_again() -> None:
     link = replace(TO_GOOGLE, asked="person", hold=Hold("held_back", "No."))
     assert settle.merged(link, 2) == replace(TO_GOOGLE, pending=None, resource=None, labelled=False, merged_into=2)
+
+
+# --- from an older state ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("latest", [5, 8], ids=["by_the_same_number", "later"])
+@pytest.mark.parametrize(
+    ("there", "reason"),
+    [(None, reasons.DELETED), (person(NEW, labels=()), reasons.UNLABELLED)],
+    ids=["deleted", "off"],
+)
+def test_what_a_human_took_away_after_the_state_that_we_have_is_dismissed(
+    there: GooglePerson | None, reason: str, latest: int
+) -> None:
+    left = settled(TO_GOOGLE, Outcome.GONE, person=there, latest=latest)
+    assert left is not None
+    assert (left.pending, left.dismissed, left.labelled, left.revision) == (None, reason, False, latest)
+
+
+@pytest.mark.parametrize("latest", [0, 4])
+def test_a_person_that_is_gone_for_a_state_that_is_the_latest_is_looked_for(latest: int) -> None:
+    left = settled(TO_GOOGLE, Outcome.GONE, latest=latest)
+    assert left is not None
+    assert (left.asked, left.dismissed) == ("label", "")

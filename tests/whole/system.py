@@ -128,6 +128,7 @@ class System:
     lives: int = 0
     kills: int = 0
     supervised: bool = True
+    stopped: set[str] = field(default_factory=set)
     trace: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
@@ -141,6 +142,7 @@ class System:
 
     def start(self, name: str) -> None:
         assert name not in self.running, f"{name} is running"
+        self.stopped.discard(name)
         self.lives += 1
         life = Life(name, self.lives, self.points[name], trace=self.trace)
         bus, stop = ProcessBus(self.server, life), anyio.Event()
@@ -153,7 +155,8 @@ class System:
             one.life.die()
 
     async def stop(self, name: str) -> None:
-        """As by SIGTERM, to its end."""
+        """As by SIGTERM, to its end; one that was killed is not started again either."""
+        self.stopped.add(name)
         one = self.running.get(name)
         if one is not None:
             one.stop.set()
@@ -206,7 +209,7 @@ class System:
         if restarts:
             self.kills += 1
             await anyio.sleep(RESTART_S)
-        if restarts and self.supervised and life.name not in self.running:
+        if restarts and self.supervised and not {life.name} & (self.running.keys() | self.stopped):
             self.start(life.name)
 
     def _forget_leases(self, life: Life) -> None:

@@ -34,7 +34,7 @@ def _link_settled(draft: Draft, item: SettledItem, answered_at: float, now: floa
         return
     pending = link.pending
     rules = merge_rules(link, draft.rules)
-    if item.latest > link.revision:
+    if settle.behind(link, item):
         rebuilding.behind(draft, now)
     if item.merged_into is not None:
         # The person may carry this filter's label: then it is looked at as any other's.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from contactsync.hashing import Hasher, content_hash
 from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.changes import replace
-from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.link import Arrival, Link, mutation_id
 from contactsync.reconciler.core.match import NameKey, planfix_partners
 from contactsync_contracts.contact import NAME_FIELDS, Contact
 from contactsync_contracts.messages import ArrivalMatches, GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
@@ -104,7 +104,7 @@ def matches(
         arrival,
         stage="creating",
         revision=revision,
-        mutation_id=f"{filter_id}.{arrival.source_id}.{revision}",
+        mutation_id=mutation_id(filter_id, arrival.source_id, revision, now),
         source=arrival.google,
         asked_at=now,
         passed=False,

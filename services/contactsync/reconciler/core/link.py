@@ -23,6 +23,12 @@ DECIDED: Final = "decided by hand"
 Ask = Literal["", "match", "person", "label", "membership"]
 
 
+def mutation_id(filter_id: str, of: int | str, revision: int, now: float) -> str:
+    """Named by the time as well: where links were lost, a number is given again while an earlier write by it may
+    still be under way, and the answer to that one must not pass for the answer to this one."""
+    return f"{filter_id}.{of}.{revision}.{int(now)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """The mutation under way. `target`, `source` and `before` hold just the fields written: what was asked for,

@@ -12,7 +12,7 @@ from typing import Any
 from contactsync.reconciler.core import settle, slots
 from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.index import is_unbegun
-from contactsync.reconciler.core.link import Ask, Link, Pending, Undoing, anew
+from contactsync.reconciler.core.link import Ask, Link, Pending, Undoing, anew, mutation_id
 from contactsync.reconciler.core.merge import Lost, Merge, Rules, Side, WithoutBase, merge
 from contactsync.reconciler.core.reasons import POSSIBLE_DUPLICATE
 from contactsync.reconciler.core.slots import Turns
@@ -296,7 +296,7 @@ def _begin(
     pending = Pending(
         side=side,
         op=op,  # type: ignore[arg-type]
-        mutation_id=f"{rules.filter_id}.{link.contact}.{revision}",
+        mutation_id=mutation_id(rules.filter_id, link.contact, revision, now),
         revision=revision,
         target=target,
         source=source,

@@ -18,7 +18,7 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
     pending = link.pending
     if pending is None:
         return link
-    if item.latest > link.revision:
+    if behind(link, item):
         # Our state is older than what was done; what a human did since is found again.
         known = link
         link = replace(link, revision=item.latest)
@@ -66,6 +66,11 @@ def settled(link: Link, item: SettledItem, rules: Rules, answered_at: float, lab
                 return replace(link, pending=None)
             reason = reasons.refused(pending.side.value, item.reason)
             return replace(link, pending=None, leaving=pending.op == "remove", hold=Hold("quarantined", reason))
+
+
+def behind(link: Link, item: SettledItem) -> bool:
+    """Whether the writer has done more than this link knows of: at least another write by the same number."""
+    return 0 < link.revision <= item.latest
 
 
 def _recognised(link: Link, item: SettledItem) -> Link:
