@@ -11,7 +11,7 @@ from contactsync.hashing import content_hash
 from contactsync.reconciler.core import settle
 from contactsync.reconciler.core.link import Hold, Link, Pending, Undoing
 from contactsync.reconciler.core.merge import Rules, Side
-from contactsync.reconciler.core.reasons import ACCOUNT_FULL, CHECKING, refused
+from contactsync.reconciler.core.reasons import ACCOUNT_FULL, CHECKING, DELETED, UNLABELLED, refused
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
 
@@ -578,7 +578,7 @@ def test_a_contact_whose_person_was_merged_into_anothers_is_not_created_again() 
 @pytest.mark.parametrize("latest", [5, 8], ids=["by_the_same_number", "later"])
 @pytest.mark.parametrize(
     ("there", "reason"),
-    [(None, reasons.DELETED), (person(NEW, labels=()), reasons.UNLABELLED)],
+    [(None, DELETED), (person(NEW, labels=()), UNLABELLED)],
     ids=["deleted", "off"],
 )
 def test_what_a_human_took_away_after_the_state_that_we_have_is_dismissed(
