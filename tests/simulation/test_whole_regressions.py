@@ -266,6 +266,23 @@ FOUND: dict[str, dict[str, Any]] = {
         "steps": [["wait", 0], ["planfix_clear", 0, 1], ["kill", 0, 0, 0, 0], ["forget", 0]],
         "quirks": [],
     },
+    "state is restored from before an activation whose label is still to be made": {
+        "contacts": 1,
+        "filters": 1,
+        "settled": True,
+        "steps": [
+            ["away", 0],
+            ["away", 0],
+            ["away", 0],
+            ["delete_label", 0],
+            ["save"],
+            ["forget", 1],
+            ["revoke"],
+            ["roll_back"],
+            ["away", 2],
+        ],
+        "quirks": [],
+    },
     "a name is cleared in Planfix by somebody else, the right to edit is lost, and the links are forgotten": {
         "contacts": 3,
         "filters": 1,

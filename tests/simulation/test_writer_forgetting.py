@@ -173,6 +173,27 @@ async def test_a_filter_that_comes_back_is_served_and_its_old_messages_are_not()
     assert len(world.google.named(1)) == 1 + 1  # its person of before is found by whoever asks the watcher first
 
 
+@pytest.mark.parametrize("left", [False, True], ids=["activated anew", "left the account"])
+async def test_whoever_owns_a_filter_now_is_served_though_its_state_is_from_before_its_last_life(left: bool) -> None:
+    world = World()
+    await two_filters(world)
+    world.clock.now += 100
+    world.put(forget())
+    world.put(named("1", "First", 50.0, revision=900))
+    if left:
+        world.put(forget("1", 50.0))
+    await world.run()
+    old, restored = mutate(ensure(8)), mutate(ensure(9))
+    world.put(old)
+    await world.run()
+    assert not world.google.named(8)
+    world.put(named("1", "First", 1.0, revision=3).model_copy(update={"epoch": 2}))
+    world.put(restored.model_copy(update={"epoch": 2}))
+    await world.run()
+    assert world.item("1-9-1").outcome is Outcome.DONE
+    assert not world.google.named(8)
+
+
 async def test_a_label_that_was_emptied_loses_our_stamp_and_is_like_any_other() -> None:
     world = World()
     await two_filters(world)

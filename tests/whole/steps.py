@@ -530,22 +530,26 @@ def answer(case: Case) -> bool:
     return waited
 
 
+def answered(case: Case) -> None:
+    case.world.settle()
+    for _ in range(5):
+        if not answer(case):
+            break
+        case.world.settle()
+
+
 def finish(case: Case) -> None:
     """Everything is mended, who has to say something says it, and the invariants hold once it rests."""
     world = case.world
     world.mended()
     world.connect(case.account)
     world.run_for(120.0)
-    world.settle()
-    for _ in range(5):
-        if not answer(case):
-            break
-        world.settle()
+    answered(case)
     if case.cut:
         world.run_for(3700.0)
         for one in case.filters:
             world.sync(one)
-    world.settle()
+        answered(case)
     check(world)
 
 

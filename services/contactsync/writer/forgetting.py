@@ -38,8 +38,9 @@ async def keep_grant(account: str) -> None:
 
 
 def counts(record: LabelRecord | None, mutate: Mutate) -> bool:
-    """Whether this was asked in the filter's present life in this account."""
-    if record is None:
+    """Whether this was asked in the filter's present life in this account. Who owns the filter now knows it best,
+    even if its state was restored from before that life."""
+    if record is None or mutate.epoch > record.epoch > 0:
         return True
     return mutate.since >= record.since and not (record.gone and mutate.since <= record.gone)
 
@@ -57,7 +58,8 @@ class Forgetting:
             wish = letter.mutate.forget
             if wish is None or wish.mutation_id in answered:
                 continue
-            if letter.mutate.since >= self._record(letter.mutate).since:
+            record = self._account.labels.get(letter.mutate.filter_id)
+            if record is None or record.gone or counts(record, letter.mutate):
                 await self._forget(letter.mutate, wish, fence)
             self._outbox.forgotten(letter.mutate.filter_id, wish, answered_at=self._clock(), epoch=fence.epoch)
             await self._outbox.flush()
@@ -76,9 +78,9 @@ class Forgetting:
             await self._drop(filter_id, part, wish.mutation_id, fence)
         if await self._is_last(filter_id):
             await self._release(self._account.name)
-            await self._erase(filter_id, mutate.since, fence)
+            await self._erase(mutate, fence)
         else:
-            await self._mark(filter_id, mutate.since, fence)
+            await self._mark(mutate, fence)
 
     async def _bare(self, filter_id: str, record: LabelRecord) -> None:
         """The label has nobody of ours in it any more: without our stamp it is like any other."""
@@ -146,13 +148,14 @@ class Forgetting:
                 return False
         return True
 
-    async def _mark(self, filter_id: str, since: float, fence: Fence) -> None:
-        mark = LabelRecord(gone=since)
+    async def _mark(self, mutate: Mutate, fence: Fence) -> None:
+        filter_id = mutate.filter_id
+        mark = LabelRecord(gone=max(self._record(mutate).gone, mutate.since), epoch=mutate.epoch)
         key = subjects.label_key(self._account.name, filter_id)
         await self._bus.commit(fence, [Put(key, encode_label(mark), ttl_s=MARK_TTL_S)])
         self._account.labels[filter_id] = mark
 
-    async def _erase(self, filter_id: str, since: float, fence: Fence) -> None:
+    async def _erase(self, mutate: Mutate, fence: Fence) -> None:
         """Everything that was kept of the account, whoever of us kept it; what remains are marks."""
         name = self._account.name
         prefix = f"state.account.{name}."
@@ -164,4 +167,4 @@ class Forgetting:
         self._account.loaded = False
         await commit_all(self._bus, fence, puts)
         await self._account.load(self._clock())
-        await self._mark(filter_id, since, fence)
+        await self._mark(mutate, fence)

@@ -16,7 +16,7 @@ from contactsync.runtime.bus import Fence, Transient
 from contactsync.writer.account import Account, Changes
 from contactsync.writer.labels import Adopt, Create, LabelRecord, Reuse, choose, fold, free_name, names
 from contactsync.writer.letters import Clock
-from contactsync_contracts.messages import Class, LabelMutation, LabelSettled, Outcome
+from contactsync_contracts.messages import Class, LabelMutation, LabelSettled, Mutate, Outcome
 
 _TRIES_MAX = 60
 
@@ -27,14 +27,14 @@ class Labels:
     def __init__(self, account: Account, people: PeopleApi, clock: Clock, lag_s: float) -> None:
         self._account, self._people, self._clock, self._lag_s = account, people, clock, lag_s
 
-    async def settle(
-        self, filter_id: str, wish: LabelMutation, cls: Class, fence: Fence, since: float = 0.0
-    ) -> LabelSettled:
+    async def settle(self, mutate: Mutate, wish: LabelMutation, fence: Fence) -> LabelSettled:
         """Carry out one label mutation, once; raises Transient while an earlier create may still come to light."""
+        filter_id, cls = mutate.filter_id, mutate.cls
         record = self._account.labels.get(filter_id, LabelRecord())
         if record.gone:
             record = LabelRecord()  # it has come back since (`forgetting.counts`)
-        record = replace(record, since=max(record.since, since))
+        if mutate.since > record.since or mutate.epoch > record.epoch:
+            record = replace(record, since=mutate.since, epoch=mutate.epoch)
         if wish.revision <= record.rev:
             return answer(record, wish)
         try:

@@ -211,7 +211,7 @@ class GoogleTarget:
             wish, mutate = letter.mutate.label, letter.mutate
             if wish is None or wish.mutation_id in self._inbox.answered:
                 continue
-            settled = await self._labels.settle(mutate.filter_id, wish, mutate.cls, fence, mutate.since)
+            settled = await self._labels.settle(mutate, wish, fence)
             self._inbox.answered.add(wish.mutation_id)
             self._outbox.label(mutate.filter_id, settled, answered_at=self._clock(), epoch=fence.epoch)
             await self._outbox.flush()

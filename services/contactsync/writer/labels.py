@@ -22,9 +22,9 @@ SUFFIXES_MAX: Final = 50
 class LabelRecord:
     """A filter's label in one account. `given`: the name that we gave last (a label named otherwise was renamed by
     a human). `sent_at`: a create with name `given` was sent then and not yet answered. `resource` is empty until
-    there is a label. `found`: it was stamped before we knew of it. `since`: the filter's birth time; older messages
-    are not its own. `gone`: the filter that was born then has left the account. `two_way`, `active`: whether it may
-    merge fields, known since `ranked_at`."""
+    there is a label. `found`: it was stamped before we knew of it. `since`: the filter's birth time, and `epoch` its
+    owner's when it was told; older messages are not its own. `gone`: the filter that was born then has left the
+    account. `two_way`, `active`: whether it may merge fields, known since `ranked_at`."""
 
     resource: str = ""
     name: str = ""
@@ -38,6 +38,7 @@ class LabelRecord:
     sent_at: float = 0.0
     found: bool = False
     since: float = 0.0
+    epoch: int = 0
     gone: float = 0.0
     two_way: bool = True
     active: bool = True
