@@ -285,6 +285,7 @@ async def run_reconciler(parts: Parts, stop: anyio.Event) -> None:
         metrics=parts.metrics,
         policy=policy_of(parts.settings),
         history_days=parts.settings.history_days,
+        kept_links=parts.settings.idle_contacts_kept,
     )
     subscriptions = await service.serve()
     try:
@@ -307,6 +308,7 @@ async def run_google_watcher(parts: Parts, stop: anyio.Event) -> None:
         parameters=LIST_PARAMETERS_HASH,
         clock=parts.clock,
         poll_s=parts.settings.poll_google_seconds,
+        kept_people=parts.settings.idle_contacts_kept,
     )
     subscriptions = await service.serve()
     subscriptions += await GooglePeek(parts.bus, parts.people, hasher, LIST_PARAMETERS_HASH).serve()
@@ -391,6 +393,7 @@ async def run_writer(parts: Parts, stop: anyio.Event) -> None:
         clock=parts.clock,
         metrics=parts.metrics,
         release=parts.tokens.release,
+        kept_people=parts.settings.idle_contacts_kept,
     )
     await _work(parts, component, service, stop)
 

@@ -50,6 +50,9 @@ class Ledger:
     async def lost(self, partition: int) -> None:
         self.lost_.append(partition)
 
+    def rest(self, idle: Sequence[str]) -> Sequence[str]:
+        return ()
+
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
         for delivery in deliveries:
             number, last = int(delivery.data), self.last.get(key, 0)
@@ -169,6 +172,7 @@ from contactsync.runtime.ownership import RECONCILER, Component
 class Idle:
     async def gained(self, fences): pass
     async def lost(self, partition): pass
+    def rest(self, idle): return ()
     async def handle(self, key, deliveries, fence): await anyio.sleep(0.01)
 async def main():
     async with connect(LinkSettings(sys.argv[1])) as bus, anyio.create_task_group() as tasks:
@@ -199,6 +203,9 @@ async def test_the_server_partitions_as_we_do_and_looks_survive_a_reset(tmp_path
             async def gained(self, fences: Sequence[Fence]) -> None: ...
 
             async def lost(self, partition: int) -> None: ...
+
+            def rest(self, idle: Sequence[str]) -> Sequence[str]:
+                return ()
 
             async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
                 seen[self.name].extend(delivery.key for delivery in deliveries)

@@ -207,6 +207,25 @@ def test_an_email_goes_before_a_phone_and_somebody_elses_person_is_no_candidate(
     assert [(one.resource, one.by) for one in index.candidates(phones).candidates] == [("people/c3", "phone")]
 
 
+def test_an_index_that_was_folded_up_answers_as_before() -> None:
+    people = [person(f"people/c{n}", email=f"{n}@x.example", stamps=(n,) if n % 2 else ()) for n in range(1, 200)]
+    index, kept = index_of(*people), index_of(*people)
+    index.complete = True
+    index.fold()
+    assert (index.unfolded, index.complete) == (0, True)
+    index.was_touched()
+    queries = [MatchQuery(contact=n, emails=(HASHER.email(f"{n + 1}@x.example"),)) for n in (3, 5, 1001)]
+    assert [index.candidates(query) for query in queries] == [kept.candidates(query) for query in queries]
+    assert index.people == kept.people
+    assert (index.unfolded, index.was_touched(), index.was_touched()) == (199, True, False)
+    index.fold()
+    index.drop("people/c7")
+    assert index.people.keys() == kept.people.keys() - {"people/c7"}
+    index.fold()
+    index.clear()
+    assert not index.people
+
+
 def test_candidates_say_nothing_in_clear() -> None:
     found = index_of(person(email="a@x.example")).candidates(
         MatchQuery(contact=1, emails=(HASHER.email("a@x.example"),))

@@ -71,6 +71,9 @@ class Replica:
     async def lost(self, partition: int) -> None:
         self.lost_.append(partition)
 
+    def rest(self, idle: Sequence[str]) -> Sequence[str]:
+        return ()
+
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
         if self.act is not None:
             await self.act(key, deliveries, fence)

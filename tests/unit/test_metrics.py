@@ -123,6 +123,9 @@ class Handled:
 
     async def lost(self, partition: int) -> None: ...
 
+    def rest(self, idle: Sequence[str]) -> Sequence[str]:
+        return ()
+
     async def handle(self, key: str, deliveries: list[Delivery], fence: Fence) -> None:  # type: ignore[override]
         self.calls += 1
         if self.calls == 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import anyio
 import pytest
@@ -38,12 +38,18 @@ class Seen:
     gained_: list[int] = field(default_factory=list)
     lost_: list[int] = field(default_factory=list)
     active: set[str] = field(default_factory=set)
+    idle: list[list[str]] = field(default_factory=list)
+    sleepless: set[str] = field(default_factory=set)
 
     async def gained(self, fences: Sequence[Fence]) -> None:
         self.gained_.extend(fence.partition for fence in fences)
 
     async def lost(self, partition: int) -> None:
         self.lost_.append(partition)
+
+    def rest(self, idle: Sequence[str]) -> Iterable[str]:
+        self.idle.append(list(idle))
+        return [key for key in idle if key not in self.sleepless]
 
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
         assert key not in self.active, "two calls at once for a key"
@@ -110,6 +116,35 @@ async def test_one_key_is_never_handled_twice_at_once_and_a_slow_one_holds_up_no
         await until(lambda: len(seen.of("slow")) == 8)
         tasks.cancel_scope.cancel()
     assert seen.of("slow") == [bytes([code]) for code in b"abcdefgh"]
+
+
+async def test_keys_without_work_may_rest_once_the_longest_idle_first() -> None:
+    gate = anyio.Event()
+
+    async def act(key: str, deliveries: Sequence[Delivery], _: Fence) -> None:
+        if deliveries[0].data == b"long":
+            await gate.wait()
+
+    bus, seen = MemoryBus(), Seen(act, sleepless={"3"})
+
+    def rested(key: str) -> int:
+        return sum(key in idle for idle in seen.idle)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Component(bus, replace(SMALL, rest_after_s=0.2)).run, seen)
+        for key in ("1", "2", "3"):
+            await send(bus, key, "a")
+            await until(lambda key=key: seen.of(key) == [b"a"])
+        await send(bus, "2", "long")
+        await until(lambda: rested("1") == 1 and rested("3") > 2)
+        assert not rested("2")
+        gate.set()
+        await until(lambda: rested("2") == 1)
+        await send(bus, "1", "b")
+        await until(lambda: rested("1") == 2)
+        tasks.cancel_scope.cancel()
+    assert rested("2") == 1
+    assert ["3", "2"] in seen.idle
 
 
 async def test_a_transient_failure_is_retried_with_the_same_messages_while_others_go_on() -> None:

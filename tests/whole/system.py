@@ -45,6 +45,7 @@ SETTINGS: Final = {
     "POLL_PLANFIX_SECONDS": "100",
     "POLL_GOOGLE_SECONDS": "100",
     "FULL_SCAN_SECONDS": "600",
+    "IDLE_CONTACTS_KEPT": "0",
 }
 _METRICS: Final = Metrics()
 VAULT: Final = Vault([SETTINGS["SECRET_KEYS"]])

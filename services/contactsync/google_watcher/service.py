@@ -8,7 +8,7 @@ that it covers was published: whatever is lost with a process is read again.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -34,6 +34,9 @@ ASKED_FULL_S = 3600.0
 """A sync that somebody asks for reads changes only, since first pages of listings have a small quota of their own.
 But a delta may have silently lost its end, so that after an hour it is a whole listing all the same."""
 
+FOLD_AFTER_S = 60.0
+"""Of an index into which nobody has looked."""
+
 _URGENCY = {Class.HUMAN: 0, Class.CHANGE: 1, Class.BACKGROUND: 2}
 
 log = get_logger(SERVICE)
@@ -57,6 +60,7 @@ class _Watch:
     dead_since: Record | None = None
     dead: bool = False
     listing_wanted: bool = False
+    used_at: float = 0.0
     answered: set[int] = field(default_factory=set)
 
 
@@ -64,7 +68,8 @@ class GoogleWatcher:
     """The handler of the component `google-watcher`; its keys are account tokens.
 
     people: the People API of one account; parameters: a hash of the parameters of its listings, since a sync
-    token belongs to them; spread: a number in [0, 1) by which the accounts' polls are kept apart.
+    token belongs to them; kept_people: of how many people of quiet accounts the index is not folded up, one and a
+    half kilobytes each; spread: a number in [0, 1) by which the accounts' polls are kept apart.
     """
 
     def __init__(
@@ -79,7 +84,9 @@ class GoogleWatcher:
         poll_s: float,
         full_s: float = FULL_LISTING_S,
         spread: Callable[[], float] = random.random,
+        kept_people: int = 0,
     ) -> None:
+        self._kept_people = kept_people
         self._bus = bus
         self._mailboxes = mailboxes
         self._people = people
@@ -134,6 +141,10 @@ class GoogleWatcher:
             if GOOGLE_WATCHER.partition_of(key) in ours:
                 self._mailboxes.wake(key, now + self._spread() * self._poll_s)
 
+    def rest(self, idle: Sequence[str]) -> Iterable[str]:
+        """Every account is polled: they rest in between (`_fold`)."""
+        return ()
+
     async def lost(self, partition: int) -> None:
         for key in [key for key in self._watches if GOOGLE_WATCHER.partition_of(key) == partition]:
             del self._watches[key]
@@ -165,6 +176,17 @@ class GoogleWatcher:
         watch.answered.clear()
         if key in self._watches:
             self._mailboxes.wake(key, watch.next_poll)
+            self._fold(watch)
+
+    def _fold(self, watch: _Watch) -> None:
+        """What is folded up is unfolded by whoever looks into it."""
+        now, index = self._clock(), watch.account.index
+        if index.was_touched():
+            watch.used_at = now
+            return
+        in_memory = sum(one.account.index.unfolded for one in self._watches.values())
+        if in_memory > self._kept_people and now - watch.used_at >= FOLD_AFTER_S:
+            index.fold()
 
     # ---- the work of one call
 

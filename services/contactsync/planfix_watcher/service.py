@@ -156,6 +156,9 @@ class PlanfixWatcher:
             self._jobs[seq] = _Job(seq, look, progress=saved["progress"])
         self._mailboxes.wake(subjects.PLANFIX, self._clock())
 
+    def rest(self, idle: Sequence[str]) -> Iterable[str]:
+        return ()
+
     async def lost(self, partition: int) -> None:
         self._forget()
 

@@ -79,6 +79,7 @@ class Actor:
         self._hasher = hasher
         self._outbox = Outbox(hasher, defaults, fence.epoch)
         self._machine: Machine | None = None
+        self._taken_over = True
         self._recent: dict[int, Link] = {}
 
     async def handle(self, deliveries: Sequence[Delivery], now: Callable[[], float]) -> float | None:
@@ -86,7 +87,8 @@ class Actor:
         if self._machine is None:
             self._recent.clear()
         machine = self._machine or await self._load()
-        self._machine = None  # until this step is through; a failure leaves nothing half-done in memory
+        # Until this step is through; a failure leaves nothing half-done in memory.
+        self._machine, self._taken_over = None, True
         for delivery in deliveries:
             event = await self._read(delivery)
             if event is None:
@@ -116,6 +118,21 @@ class Actor:
     def machine(self) -> Machine | None:
         return self._machine
 
+    def rest(self) -> int | None:
+        """Let go of everything, if nothing goes on here: the next message loads it again. How many links that were,
+        None if something goes on."""
+        machine = self._machine
+        if machine is None or (machine.record is not None and machine.record.unfinished):
+            return None
+        self._machine, self._taken_over = None, False
+        self._recent.clear()
+        return len(machine.index)
+
+    @property
+    def links(self) -> int:
+        """How many are in memory."""
+        return len(self._machine.index) if self._machine is not None else 0
+
     # ---- reading
 
     async def _load(self) -> Machine:
@@ -128,7 +145,7 @@ class Actor:
         ]
         # Links without a record: it was lost alone, and who activates the filter again finds them.
         found = filter_from_json(orjson.loads(record.value)) if record is not None else None
-        machine = Machine(found, [], arrivals, self._hasher, self._policy, decided)
+        machine = Machine(found, [], arrivals, self._hasher, self._policy, decided, taken_over=self._taken_over)
         async for stored in self._bus.load(f"{self._key}.link."):
             machine.know(link_from_json(orjson.loads(stored.value)))  # one by one: 25,000 whole links are 150 MB
         return machine

@@ -6,7 +6,7 @@ A component (reconciler, writer, google-watcher, planfix-watcher) reads one work
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,11 @@ class Handler(Protocol):
 
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None: ...
 
+    def rest(self, idle: Sequence[str]) -> Iterable[str]:
+        """These keys have had nothing to do for `rest_after_s`, the longest first: let go of what is only kept in
+        memory to be quick, and say of which keys. They are not named again before their next `handle`.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class ComponentSpec:
@@ -43,7 +48,8 @@ class ComponentSpec:
     unacked_max: messages of one partition held here; pulling stops there. held_bytes_max: the same for all
     together. grace_s: how long running handlers may take to finish after a stop, or before their partition is
     given to another replica. lease_s: time to live of the lease, None for what the server's kind asks for.
-    look_every_s: how often replicas look at who owns what, besides when they hear of a change.
+    look_every_s: how often replicas look at who owns what, besides when they hear of a change. rest_after_s: how long
+    a key's actor has nothing to do before it may let go of its memory.
     """
 
     name: str
@@ -58,6 +64,7 @@ class ComponentSpec:
     working_every_s: float = 60.0
     lease_s: float | None = None
     look_every_s: float = 5.0
+    rest_after_s: float = 60.0
     ignored_keys: frozenset[str] = frozenset()
 
     def partition_of(self, key: str) -> int:

@@ -112,6 +112,8 @@ class Component:
         self._timers = Timers(now, self.poke)
         self._at_once = anyio.CapacityLimiter(AT_ONCE)
         self._failure: Exception | None = None
+        self._awake: dict[str, float] = {}
+        """Keys that were handled since they last rested, the longest ago first, and when (monotonic)."""
 
     # ---- what services ask
 
@@ -205,6 +207,7 @@ class Component:
                 self._handler = handler
                 tasks.start_soon(self._timers.run)
                 tasks.start_soon(self._tell_working)
+                tasks.start_soon(self._let_rest)
                 tasks.start_soon(self._govern)
                 await self._stopping.wait()
                 if self._lease.valid:
@@ -400,6 +403,8 @@ class Component:
         await owned.feed.close()
         number, fence = owned.mail.fence.partition, owned.mail.fence
         self._timers.drop(lambda key: self.spec.partition_of(key) == number)
+        for key in [key for key in self._awake if self.spec.partition_of(key) == number]:
+            del self._awake[key]
         await self._handler.lost(number)
         if owned.ending is not Ending.LOST:
             with suppress(Conflict, Transient), anyio.move_on_after(2.0):
@@ -490,6 +495,8 @@ class Component:
     async def _handle_once(self, owned: _Owned, box: Mailbox) -> None:
         chosen = box.oldest(self.spec.batch_max, self.spec.bytes_max)
         box.poked = False
+        self._awake.pop(box.key, None)
+        self._awake[box.key] = anyio.current_time()
         try:
             await self._handler.handle(box.key, [held.delivery for held in chosen], owned.mail.fence)
         except Exception as error:
@@ -546,6 +553,21 @@ class Component:
                     await self._bus.working([held.ack for held in silent])
                     for held in silent:
                         held.touched = now
+
+    async def _let_rest(self) -> None:
+        while True:
+            await anyio.sleep(self.spec.rest_after_s / 4)
+            before = anyio.current_time() - self.spec.rest_after_s
+            idle = []
+            for key, at in self._awake.items():
+                if at > before:
+                    break
+                owned = self._owned.get(self.spec.partition_of(key))
+                if owned is not None and owned.at_work and key not in owned.mail.boxes:
+                    idle.append(key)
+            if idle:
+                for key in self._handler.rest(idle):
+                    del self._awake[key]
 
     def _after_reconnection(self) -> None:
         for owned in self._owned.values():

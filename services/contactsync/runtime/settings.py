@@ -162,6 +162,7 @@ class Settings(BaseSettings):
     breaker_remove: Annotated[BreakerLimit, Field(examples=["10,10"])] = Limit(least=10, percent=10)
     breaker_update: Annotated[BreakerLimit, Field(examples=["100,30"])] = Limit(least=100, percent=30)
     breaker_create: Annotated[BreakerLimit, Field(examples=["100,50"])] = Limit(least=100, percent=50)
+    idle_contacts_kept: Annotated[NonNegativeInt, Field(examples=["0"])] = 25_000
     history_days: Annotated[PositiveInt, Field(examples=["90"])] = 90
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lower, Field(examples=["info"])] = "info"

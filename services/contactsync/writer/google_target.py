@@ -136,6 +136,16 @@ class GoogleTarget:
         self._undeleted: Counter[int] = Counter()
         self._doubt_before = clock() - DOUBT_S
 
+    @property
+    def people(self) -> int:
+        """How many are in memory."""
+        return len(self._account.people)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits here that is not stored, and nothing that is stored waits."""
+        return self._account.loaded and not (self._account.held or self._account.intent or self._outbox.waiting)
+
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
         """One turn. Raises Transient while something given here has to come again."""
         await self._outbox.flush()

@@ -78,6 +78,10 @@ class Outbox:
         self._bus, self._target = bus, target
         self._waiting: list[Message] = []
 
+    @property
+    def waiting(self) -> bool:
+        return bool(self._waiting)
+
     def settled(self, filter_id: str, items: Iterable[SettledItem], *, answered_at: float, epoch: int) -> None:
         """Queue what came of a filter's mutations, in messages of at most 200 contacts and 512 kB."""
         for number, chunk in enumerate(_chunks(items)):

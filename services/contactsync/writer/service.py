@@ -7,7 +7,7 @@ target; mutations of one Google account are therefore strictly sequential, accou
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 
@@ -32,7 +32,9 @@ async def no_limit(account: str) -> int | None:
 
 
 class Writer:
-    """Handler of the component `writer`. `people`: account token -> its People API; `config`: of Google's mapping."""
+    """Handler of the component `writer`. `people`: account token -> its People API; `config`: of Google's mapping;
+    `kept_people`: of how many people of idle accounts the identity maps stay in memory, a quarter of a kilobyte
+    each."""
 
     def __init__(
         self,
@@ -48,7 +50,9 @@ class Writer:
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         metrics: Metrics | None = None,
         release: Release = keep_grant,
+        kept_people: int = 0,
     ) -> None:
+        self._kept_people = kept_people
         self._release = release
         self._metrics = metrics
         self._bus, self._mailboxes, self._people, self._config = bus, mailboxes, people, config
@@ -72,6 +76,15 @@ class Writer:
             del self._accounts[account]
         if partition_of(subjects.PLANFIX) == partition:
             self._planfix = self._new_planfix()
+
+    def rest(self, idle: Sequence[str]) -> Iterable[str]:
+        people = sum(target.people for target in self._accounts.values())
+        for key in idle:
+            target = self._accounts.get(key)
+            if people > self._kept_people and target is not None and target.idle:
+                people -= target.people
+                del self._accounts[key]
+                yield key
 
     async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
         if key == subjects.PLANFIX:

@@ -88,7 +88,10 @@ class Machine:
         hasher: Hasher,
         policy: Policy | None = None,
         decided: Iterable[Decided] = (),
+        *,
+        taken_over: bool = True,
     ) -> None:
+        """taken_over: whoever worked on this before may not have said all that it stored."""
         state = record.state if record is not None else None
         self._draft = Draft(
             record,
@@ -106,7 +109,7 @@ class Machine:
         self._known_requests: set[str] = set()
         self._said_more = False
         self._account_asked_at = 0.0
-        self._restarted = record is not None
+        self._restarted = taken_over and record is not None
 
     @property
     def record(self) -> FilterRecord | None:
