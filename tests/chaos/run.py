@@ -4,6 +4,9 @@
 ends, and at random: kill -9, SIGSTOP for longer than a lease, SIGTERM, a replica cut off from NATS, kill -9 of a NATS
 server, and kills and stops exactly before or after a commit, a claim, a publication, an acknowledgement, a request.
 
+`python tests/chaos/run.py --former [REVISION]`: half of the replicas run the code of an earlier release, and each
+changes over with every start: an upgrade and its taking back, again and again.
+
 `python tests/chaos/run.py --first-sync 25000`: kill -9 of a random process every three seconds during a first sync.
 
 The judgement is made from the contents of the simulators alone. The same seed draws the same faults; what they meet
@@ -24,6 +27,7 @@ from random import Random
 if __package__ is None:  # as a script
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from chaos import former
 from chaos.people import People
 from chaos.replica import STEPS
 from chaos.site import DISARMED, WORKERS, Replica, Site, chaotic
@@ -208,6 +212,7 @@ def main() -> int:
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--first-sync", type=int, metavar="CONTACTS", default=0)
+    parser.add_argument("--former", nargs="?", const=former.REVISION, help="beside an earlier release")
     parser.add_argument("--keep", type=Path, help="a folder for logs and data that stays")
     asked = parser.parse_args()
     print(f"seed {asked.seed}, {asked.servers} NATS server(s)", flush=True)
@@ -222,6 +227,7 @@ def main() -> int:
             filters=filters,
             replicas=asked.replicas,
             seed=asked.seed,
+            former=former.unpacked(folder, asked.former) if asked.former else None,
         ) as site:
             broken = first_sync(site, contacts, True) if asked.first_sync else play(site, asked.faults, True)
     for line in broken:

@@ -39,6 +39,7 @@ class Replica:
     process: subprocess.Popen[bytes] | None = None
     down_until: float | None = None
     stopped: bool = False
+    starts: int = 0
 
     @property
     def alive(self) -> bool:
@@ -51,12 +52,14 @@ class Replica:
 
 @dataclass
 class Site:
-    """`installation`: the simulators, people's ways in, the settings. `random`: of the whole run."""
+    """`installation`: the simulators, people's ways in, the settings. `random`: of the whole run. `former`: the code
+    of an earlier release (`former.py`): each replica runs it or this one, and another one after each start."""
 
     installation: Installation
     cluster: Cluster
     random: Random
     replicas: list[Replica] = field(default_factory=list)
+    former: Path | None = None
 
     # ---- replicas
 
@@ -89,11 +92,15 @@ class Site:
             "METRICS_PORT": str(replica.metrics),
             "HTTP_BIND": f"127.0.0.1:{replica.bind}",
         }
+        replica.starts += 1
+        code: dict[str, str] = {}
+        if self.former is not None and (int(replica.name[-1]) + replica.starts) % 2:
+            code["PYTHONPATH"] = os.pathsep.join(str(self.former / part) for part in ("services", "contracts"))
         with self.installation.log_of(replica.name).open("ab") as log:
             replica.process = subprocess.Popen(
                 [sys.executable, str(WRAPPER), str(replica.point), "run", replica.service],
                 cwd=self.installation.folder,
-                env=self.installation.env(settings),
+                env=self.installation.env(settings) | code,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -175,7 +182,16 @@ class Site:
 
 
 @contextmanager
-def chaotic(folder: Path, *, servers: int, contacts: int, filters: int, replicas: int, seed: int) -> Iterator[Site]:
+def chaotic(
+    folder: Path,
+    *,
+    servers: int,
+    contacts: int,
+    filters: int,
+    replicas: int,
+    seed: int,
+    former: Path | None = None,
+) -> Iterator[Site]:
     with (
         Cluster(folder / "nats", servers) as cluster,
         installed(
@@ -187,7 +203,7 @@ def chaotic(folder: Path, *, servers: int, contacts: int, filters: int, replicas
     ):
         done = installation.run("provision", "--replicas", str(servers), timeout_s=120)
         assert done.returncode == 0, done.stderr
-        site = Site(installation, cluster, Random(seed))
+        site = Site(installation, cluster, Random(seed), former=former)
         try:
             site.make(replicas)
             yield site

@@ -34,7 +34,8 @@ def test_the_record_reads_back_and_is_deleted_when_empty() -> None:
     intent = {7: Sent(10.0, 2, True), 8: Sent(10.0, 0, gone="people/c1")}
     data = encode_intent(intent)
     assert data is not None
-    assert decode_intent(data) == intent
+    assert decode_intent(data, {7: "people/x", 8: "people/c1"}.__getitem__) == intent
+    assert decode_intent(b'{"9": [1.0, 2, true, "of a later release"]}', str) == {9: Sent(1.0, 2, True)}
     assert encode_intent({}) is None
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import orjson
 
 from contactsync.gateway.links import LINK_VALID_S, OAUTH_VALID_S, Link
+from contactsync.records import known_to
 from contactsync.runtime.bus import Bus, Conflict, Put, Transient
 from contactsync.runtime.logs import get_logger
 
@@ -68,7 +69,7 @@ class Visits:
         record = await self._bus.get(_visit_key(visit_id))
         if record is None:
             return None
-        visit = Visit(**orjson.loads(record.value))
+        visit = Visit(**known_to(Visit, orjson.loads(record.value)))
         if cookie is None or not compare_digest(browser_of(cookie), visit.browser):
             raise WrongBrowser
         return visit

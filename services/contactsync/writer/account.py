@@ -86,9 +86,13 @@ class Account:
         census = await self._bus.get(subjects.census_key(self.name))
         people.census = compared(decode_census(census.value) if census else None, people.census, now)
         self.people, self.labels, self.held, self.claims = people, labels, held, claims
-        self.intent = decode_intent(intent.value) if intent else {}
+        self.intent = decode_intent(intent.value, self._vanished) if intent else {}
         self.capacity = decode_capacity(capacity.value) if capacity else Capacity()
         self.loaded = True
+
+    def _vanished(self, contact: int) -> str:
+        known = self.people.get(contact)
+        return known.vanished if known is not None else ""
 
     async def commit(self, fence: Fence, changes: Changes) -> None:
         """All of it, intent, capacity and census with the last batch. If it fails, everything is loaded again before

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import orjson
 
+from contactsync.records import known_to
+
 FULL_AGAIN_S: Final = 6 * 3600.0
 """So long Google's own word that the account is full holds, if no listing shows fewer people."""
 BUCKET_S: Final = 60.0
@@ -49,7 +51,7 @@ def encode_capacity(capacity: Capacity) -> bytes:
 def decode_capacity(data: bytes) -> Capacity:
     stored: dict[str, Any] = orjson.loads(data)
     stored["created"] = tuple((float(at), int(number)) for at, number in stored["created"])
-    return Capacity(**stored)
+    return Capacity(**known_to(Capacity, stored))
 
 
 def listed(before: Capacity, total: int, at: float, lag_s: float, people_max: int, *, told: bool = True) -> Capacity:

@@ -351,7 +351,12 @@ class GoogleTarget:
         names = {work.contact: work.known.vanished for work in new if work.known is not None and work.known.vanished}
         after = disappeared(self._account.intent, names, self._clock())
         if after != self._account.intent:
-            await self._account.commit(fence, Changes(intent=after))
+            # Its wishes stay with it until it is known to be nowhere.
+            people = {
+                contact: replace(self._account.people.get(contact) or Known(), vanished=name)
+                for contact, name in names.items()
+            }
+            await self._account.commit(fence, Changes(people=people, intent=after))
             await self._creates.look(fence, cls)
         still = [work for work in new if work.contact not in names or work.contact in self._account.intent]
         unclear = unresolved(self._account.intent)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 
+from contactsync.records import known_to
 from contactsync.writer.census import Census
 from contactsync_contracts.messages import (
     Class,
@@ -275,7 +276,9 @@ def decode(data: bytes) -> Known:
         memberships=tuple(record["memberships"]),
         client_data=tuple(record["client_data"]),
         kept=Kept(record["kept"]) if record["kept"] else None,
-        wants={f: Want(**{**w, "outcome": Outcome(w["outcome"])}) for f, w in record["wanted"].items()},
+        wants={
+            f: Want(**{**known_to(Want, w), "outcome": Outcome(w["outcome"])}) for f, w in record["wanted"].items()
+        },
         deleted=record.get("deleted", False),
         vanished=record.get("vanished", ""),
     )

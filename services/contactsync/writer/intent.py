@@ -7,7 +7,7 @@ stamp (Google's lists may lag behind writes by minutes). `google_creates.py` use
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -42,13 +42,16 @@ Intent = dict[int, Sent]
 def encode_intent(intent: Mapping[int, Sent]) -> bytes | None:
     if not intent:
         return None
-    return orjson.dumps(
-        {str(c): [s.sent_at, s.tries, s.absent, *([s.gone] if s.gone else [])] for c, s in intent.items()}
-    )
+    return orjson.dumps({str(c): [s.sent_at, s.tries, s.absent] for c, s in intent.items()})
 
 
-def decode_intent(data: bytes) -> Intent:
-    return {int(contact): Sent(*entry) for contact, entry in orjson.loads(data).items()}
+def decode_intent(data: bytes, vanished: Callable[[int], str]) -> Intent:
+    """vanished: by which name a contact's person is not there any more, as its own record has it."""
+    intent = {}
+    for contact, (sent_at, tries, absent, *_) in orjson.loads(data).items():
+        gone = "" if tries else vanished(int(contact))
+        intent[int(contact)] = Sent(sent_at, tries, absent, gone)
+    return intent
 
 
 def sending(intent: Mapping[int, Sent], contacts: Iterable[int], now: float) -> Intent:

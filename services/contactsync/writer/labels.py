@@ -6,12 +6,13 @@ Pure; `google_labels.py` asks Google for the labels and carries the choice out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from contactsync.google.port import Label
+from contactsync.records import known_to
 from contactsync_contracts.messages import Outcome
 
 FALLBACK_NAME: Final = "Planfix"
@@ -51,9 +52,7 @@ def encode_label(record: LabelRecord) -> bytes:
 
 def decode_label(data: bytes) -> LabelRecord:
     found = orjson.loads(data)
-    known = {f.name for f in fields(LabelRecord)}
-    values = {name: value for name, value in found.items() if name in known}
-    return LabelRecord(**{**values, "outcome": Outcome(found["outcome"])})
+    return LabelRecord(**{**known_to(LabelRecord, found), "outcome": Outcome(found["outcome"])})
 
 
 @dataclass(frozen=True, slots=True)

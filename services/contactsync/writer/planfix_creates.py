@@ -16,6 +16,7 @@ import orjson
 
 from contactsync.errors import AccessDenied, Gone, OutcomeUnknown, PlanNeeded, Rejected, Unavailable
 from contactsync.planfix.port import PlanfixApi, Query
+from contactsync.records import known_to
 from contactsync.runtime.bus import Bus, Fence, Put
 from contactsync.writer.letters import Clock
 from contactsync.writer.planfix_batch import Ask, Verdict, alike_new, extra_emails_stuck, kept, keys_of
@@ -96,7 +97,7 @@ class PlanfixCreates:
         """The outcome, to be committed with `settled`; None when it has to be looked for again later."""
         mutation = ask.mutation
         if (done := await self._bus.get(done_key(mutation.mutation_id))) is not None:
-            stored = CreateDone(**orjson.loads(done.value))
+            stored = CreateDone(**known_to(CreateDone, orjson.loads(done.value)))
             return Verdict(
                 Outcome(stored.outcome), number=stored.number, reason=stored.reason, refused=stored.refused
             )
@@ -107,7 +108,7 @@ class PlanfixCreates:
             if (number := await self._marked(Query(marker=mutation.marker), mutation, ask.cls)) is not None:
                 return await self._made(ask, number, ())
             return await self._send(ask, None, fence)
-        intent = CreateIntent(**orjson.loads(record.value))
+        intent = CreateIntent(**known_to(CreateIntent, orjson.loads(record.value)))
         began = self._clock()
         if (number := await self._find(mutation, intent, ask.cls)) is not None:
             return await self._made(ask, number, intent.later)

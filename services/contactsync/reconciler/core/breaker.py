@@ -8,11 +8,12 @@ on, then sealed: from then on it has a hash over exactly its actions and takes n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal
 
 from contactsync.reconciler.core.policy import Limits
+from contactsync.records import known_to
 from contactsync_contracts.contact import Contact
 
 Kind = Literal["remove", "update", "create", "empty", "first", "again"]
@@ -59,8 +60,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
 
 
 def plan_from_json(stored: Mapping[str, Any]) -> Plan:
-    known = {f.name for f in fields(Plan)}
-    return Plan(**{name: value for name, value in stored.items() if name in known})
+    return Plan(**known_to(Plan, stored))
 
 
 def digest_of(side: str, op: str, target: Contact) -> str:

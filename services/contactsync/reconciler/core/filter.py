@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from contactsync.reconciler.core import reasons
 from contactsync.reconciler.core.breaker import Plan, plan_from_json, would
 from contactsync.reconciler.core.changes import replace
+from contactsync.records import known_to
 from contactsync_contracts.messages import FilterState, NewContactDefaults
 
 APPROVE = "Look at it with `preview`, release it with `approve`."
@@ -202,19 +203,18 @@ def filter_to_json(record: FilterRecord) -> dict[str, Any]:
 
 
 def filter_from_json(stored: dict[str, Any]) -> FilterRecord:
-    known = {f.name for f in fields(FilterRecord)}
-    values = {name: value for name, value in stored.items() if name in known}
+    values = known_to(FilterRecord, stored)
     if values.get("run"):
-        run = {name: value for name, value in values["run"].items() if name in {f.name for f in fields(Run)}}
+        run = known_to(Run, values["run"])
         run["waits"] = tuple(run.get("waits", ()))
         values["run"] = Run(**run)
     values["plans"] = tuple(plan_from_json(plan) for plan in values.get("plans", ()))
     if values.get("leaving"):
-        left = {name: value for name, value in values["leaving"].items() if name in {f.name for f in fields(Leaving)}}
+        left = known_to(Leaving, values["leaving"])
         left["waits"] = tuple(left.get("waits", ()))
         values["leaving"] = Leaving(**left)
     if values.get("undo"):
-        undo = {name: value for name, value in values["undo"].items() if name in {f.name for f in fields(Undo)}}
+        undo = known_to(Undo, values["undo"])
         values["undo"] = Undo(**{**undo, "why": tuple(undo.get("why", ()))})
     values["waiting"] = tuple(values.get("waiting", ()))
     return FilterRecord(**values)

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.slots import Turns, turns_from_json, turns_to_json
+from contactsync.records import known_to
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import Kept
 
@@ -325,8 +326,7 @@ def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
 
 
 def arrival_from_json(stored: dict[str, Any]) -> Arrival:
-    known = {f.name for f in fields(Arrival)}
-    values = {name: value for name, value in stored.items() if name in known}
+    values = known_to(Arrival, stored)
     values["google"] = contact_from_json(values["google"])
     values["candidates"] = tuple(values.get("candidates", ()))
     if values.get("source") is not None:
