@@ -283,6 +283,22 @@ FOUND: dict[str, dict[str, Any]] = {
         ],
         "quirks": [],
     },
+    "a filter's state is lost while the watcher has missed its people": {
+        "contacts": 5,
+        "filters": 2,
+        "settled": True,
+        "steps": [
+            ["google_clear", 0, 0],
+            ["relabel", 0, 14],
+            ["short", 15, 0, 1],
+            ["restart", 11],
+            ["direction", 11, 2],
+            ["forget", 1],
+            ["wait", 7],
+            ["wait", 14],
+        ],
+        "quirks": [],
+    },
     "a name is cleared in Planfix by somebody else, the right to edit is lost, and the links are forgotten": {
         "contacts": 3,
         "filters": 1,

@@ -365,6 +365,20 @@ async def test_a_restored_contact_whose_person_was_deleted_is_made_anew() -> Non
     assert resource_of(world, "2") not in person.labels
 
 
+async def test_who_asks_for_a_person_without_knowing_it_is_told_who_it_is_though_nothing_is_written() -> None:
+    world = await world_with_labels()
+    world.put(mutate(ensure(7)))
+    await world.run()
+    world.google.calls.clear()
+    world.put(mutate(ensure(7, revision=2)))
+    await world.run()
+    (person,) = world.google.named(7)
+    answer = world.item("1-7-2")
+    assert answer.outcome is Outcome.DONE
+    assert answer.person is not None
+    assert answer.person.resource == person.resource
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["asked_of_a_record", "told_that_it_is_gone"])
 async def test_a_person_by_another_name_is_not_made_anew_for_a_filter_that_lost_its_link(known: bool) -> None:
     world = await world_with_labels("1", "2")

@@ -105,7 +105,12 @@ class Ground:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """A coroutine to its end in virtual time."""
-        return self.loop.run_until_complete(work)
+        try:
+            return self.loop.run_until_complete(work)
+        except RuntimeError as error:
+            if not self.system.server.last:
+                raise
+            raise AssertionError(f"messages go round and round: {self.system.server.last}") from error
 
     def _inside(self, act: Callable[[], Any]) -> None:
         """Something that wakes tasks up, which only works while the loop runs."""

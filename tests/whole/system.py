@@ -68,11 +68,18 @@ class Published:
     headers: Mapping[str, str]
 
 
-class Server(MemoryServer):
-    """Remembers what went through the filters' mailboxes."""
+AT_ONCE_MAX: Final = 20_000
 
-    def __init__(self, now: Callable[[], float]) -> None:
+
+class Server(MemoryServer):
+    """Remembers what went through the filters' mailboxes. `runaway`: called when messages go round and round without
+    any time passing."""
+
+    def __init__(self, now: Callable[[], float], runaway: Callable[[], None]) -> None:
         super().__init__(now)
+        self.runaway = runaway
+        self.at_once = (0.0, 0)
+        self.last = ""
         self.published: list[Published] = []
         self.trace: Callable[[str], None] | None = None
 
@@ -80,6 +87,11 @@ class Server(MemoryServer):
         ack = super().store(subject, data, headers)
         if not ack.duplicate and subject.startswith("contacts.v1.filter."):
             self.published.append(Published(self.now(), subject, data, headers))
+        at, number = self.at_once
+        self.at_once = (self.now(), number + 1 if at == self.now() else 0)
+        if number == AT_ONCE_MAX:
+            self.last = f"{subject} {headers.get(TYPE)} {data[:600].decode(errors='replace')}"
+            self.runaway()
         if self.trace is not None:
             mark = " (duplicate)" if ack.duplicate else ""
             self.trace(f"{subject} {headers.get(TYPE)} {data[:600].decode(errors='replace')}{mark}")
@@ -133,7 +145,7 @@ class System:
     trace: Callable[[str], None] = lambda line: None
 
     def __post_init__(self) -> None:
-        self.server = Server(self.loop.wall)
+        self.server = Server(self.loop.wall, self.loop.stop)
         self.server.keep_only(self._partitions(self.filters) | self._partitions(self.accounts))
         self.bus = MemoryBus(self.server)
 

@@ -45,6 +45,7 @@ from contactsync.writer.google_work import (
     key_of,
     made,
     under_another_name,
+    unknown_to_asker,
     unwritten,
     version,
 )
@@ -392,6 +393,12 @@ class GoogleTarget:
         """Update, or take away, people that are there; the works whose person is to be made anew, because it is not
         there by this name any more."""
         bases = {work.contact: self._writes.base(work) for work in works}
+        for work in works:
+            # Whoever does not know the person has to be told who it is, also if nothing is to be written.
+            base = bases[work.contact]
+            if base is not None and unknown_to_asker(work):
+                write = self._writes.lay(work, base, self._writes.kept(work, None))
+                bases[work.contact] = base if write.mask else None
         unread = [work for work in works if bases[work.contact] is None]
         people: Mapping[str, GooglePerson | None] = {}
         if unread:

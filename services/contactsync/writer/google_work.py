@@ -97,6 +97,11 @@ def deleted_by_us(work: Work) -> Verdict:
     return Verdict(Outcome.DONE, known=known, removed=True)
 
 
+def unknown_to_asker(work: Work) -> bool:
+    """Whether somebody asks for a person without knowing that there is one."""
+    return any(ask.mutation.op == "ensure" and not ask.mutation.resource for ask in work.united.asks)
+
+
 def under_another_name(work: Work, tried: str) -> Verdict | None:
     """Not there by the name that we know, but a filter has seen the person by another one: that is looked at."""
     if work.known is None or all(ask.mutation.resource in (None, "", tried) for ask in work.united.asks):
