@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contactsync.reconciler.core.filter import FilterRecord, Run, Undo, filter_from_json, filter_to_json
+from contactsync.reconciler.core.index import Entry
 from contactsync.reconciler.core.link import (
     Arrival,
     Hold,
@@ -19,6 +20,7 @@ from contactsync.reconciler.core.link import (
     arrival_to_json,
     link_from_json,
     link_to_json,
+    outline_from_json,
 )
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.slots import Turn
@@ -27,7 +29,7 @@ from contactsync_contracts.messages import Kept
 
 texts = st.sampled_from(["", "a", "="])
 elements = st.lists(st.builds(Element, texts, texts, texts), max_size=2).map(tuple)
-contacts = st.dictionaries(st.sampled_from(["notes", "phones"]), texts | elements, max_size=2)
+contacts = st.dictionaries(st.sampled_from(["notes", "phones", "family"]), texts | elements, max_size=2)
 times = st.integers(0, 3).map(float)
 pendings = st.builds(
     Pending,
@@ -106,3 +108,13 @@ def test_a_filter_is_read_back_as_it_was() -> None:
     stored = filter_to_json(record)
     assert stored["state"] == record.state.value
     assert filter_from_json(through_the_store(stored)) == record
+
+
+@given(links.filter(lambda link: link.hold is None))
+def test_the_index_needs_no_more_than_an_outline(link: Link) -> None:
+    whole, outline = Entry(link), Entry(outline_from_json(through_the_store(link_to_json(link))))
+    assert {name: getattr(outline, name) for name in Entry.__slots__} == {
+        name: getattr(whole, name) for name in Entry.__slots__
+    }
+    if link.open:
+        assert outline_from_json(through_the_store(link_to_json(link))) == link

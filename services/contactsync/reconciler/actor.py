@@ -25,6 +25,7 @@ from contactsync.reconciler.core.link import (
     arrival_to_json,
     link_from_json,
     link_to_json,
+    outline_from_json,
 )
 from contactsync.reconciler.core.machine import Event, Machine
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
@@ -147,7 +148,7 @@ class Actor:
         found = filter_from_json(orjson.loads(record.value)) if record is not None else None
         machine = Machine(found, [], arrivals, self._hasher, self._policy, decided, taken_over=self._taken_over)
         async for stored in self._bus.load(f"{self._key}.link."):
-            machine.know(link_from_json(orjson.loads(stored.value)))  # one by one: 25,000 whole links are 150 MB
+            machine.know(outline_from_json(orjson.loads(stored.value)))  # one by one: 25,000 whole links are 150 MB
         return machine
 
     async def _links(self, contacts: Iterable[int]) -> list[Link]:

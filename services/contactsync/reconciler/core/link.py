@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from contactsync.reconciler.core.breaker import Frozen
+from contactsync.reconciler.core.changes import replace
 from contactsync.reconciler.core.merge import Lost, Side
 from contactsync.reconciler.core.slots import Turns, turns_from_json, turns_to_json
 from contactsync.records import known_to
@@ -200,11 +201,14 @@ def contact_from_json(stored: dict[str, Any]) -> Contact:
     }
 
 
+KEY_FIELDS: Final = ("given", "family", "company", "phones", "emails")
+
 _SAME = "="
 """Stands for "equal to what is there now" in place of a base: most links are in sync."""
 
 _CONTACTS = frozenset({"planfix", "google", "base_planfix", "base_google"})
 _DEFAULTS = {f.name: f.default for f in fields(Link)}
+_BLANK: Final = Link(contact=0)
 
 
 def link_to_json(link: Link) -> dict[str, Any]:
@@ -256,7 +260,18 @@ def link_from_json(stored: dict[str, Any]) -> Link:
         values["turns"] = tuple((at, digest) for at, digest in values["turns"])
     if values.get("own"):
         values["own"] = Kept(values["own"])
-    return Link(**values)
+    values.setdefault("limits", {})
+    return replace(_BLANK, **values)
+
+
+def outline_from_json(stored: dict[str, Any]) -> Link:
+    """Enough of a link for the index: of one at rest without the contents but what tells copies apart
+    (`loops.key_of`). 25,000 of them may be read before a filter's first action."""
+    light = stored | {name: {} for name in ("google", "base_planfix", "base_google") if name in stored}
+    if (planfix := stored.get("planfix")) is not None:
+        light["planfix"] = {name: planfix[name] for name in KEY_FIELDS if name in planfix}
+    link = link_from_json(light)
+    return link_from_json(stored) if link.open else link
 
 
 def _pending_to_json(pending: Pending) -> dict[str, Any]:

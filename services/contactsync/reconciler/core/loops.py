@@ -11,7 +11,7 @@ from typing import Final
 
 from contactsync.reconciler.core.breaker import DAY_S, digest_of
 from contactsync.reconciler.core.changes import replace
-from contactsync.reconciler.core.link import Link
+from contactsync.reconciler.core.link import KEY_FIELDS, Link
 from contactsync_contracts.contact import Contact
 
 FLIPS_MAX: Final = 3
@@ -46,8 +46,8 @@ def key_of(fields: Contact | None) -> tuple[object, ...] | None:
     """What two copies of one contact share: names and numbers, and addresses where there is no number."""
     if not fields:
         return None
-    names = tuple(str(fields.get(name, "")).casefold() for name in ("given", "family", "company"))
-    for name in ("phones", "emails"):
+    names = tuple(str(fields.get(name, "")).casefold() for name in KEY_FIELDS[:3])
+    for name in KEY_FIELDS[3:]:
         value = fields.get(name)
         if isinstance(value, tuple) and value:
             return (*names, *sorted(element.key for element in value))
