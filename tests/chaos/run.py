@@ -37,6 +37,7 @@ LEASE_S = {1: 4.0, 3: 7.0}
 ARMED_S = 6.0
 PACE_S = (0.5, 2.0)
 SETTLE_S = 180.0
+SHOWN = 60
 FAULTS = ("kill", "stop", "term", "cut", "nats", "point")
 
 
@@ -150,7 +151,8 @@ def settled(site: Site, people: People) -> list[str]:
         if not broken and not people.findings():
             break
         if time.monotonic() > deadline:
-            return [*broken, *people.findings(), *site.complaints()[:10]]
+            filters = site.installation.run("filters").stdout.splitlines()
+            return [*filters, *site.complaints()[:10], *broken, *people.findings()]
         time.sleep(1.0)
     return quiet(site)
 
@@ -230,7 +232,7 @@ def main() -> int:
             former=former.unpacked(folder, asked.former) if asked.former else None,
         ) as site:
             broken = first_sync(site, contacts, True) if asked.first_sync else play(site, asked.faults, True)
-    for line in broken:
+    for line in broken[:SHOWN]:
         print(f"BROKEN  {line}")
     print("every invariant holds" if not broken else f"again with --seed {asked.seed}")
     return 1 if broken else 0

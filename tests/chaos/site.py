@@ -198,7 +198,12 @@ def chaotic(
             folder,
             contacts=contacts,
             filters=filters,
-            settings={"NATS_URL": cluster.urls, "SECRET_KEYS": "chaos-secret-key-of-the-test-run"},
+            settings={
+                "NATS_URL": cluster.urls,
+                "SECRET_KEYS": "chaos-secret-key-of-the-test-run",
+                # People do here in minutes what takes them months, and nobody is there to approve it.
+                **dict.fromkeys(("BREAKER_REMOVE", "BREAKER_UPDATE", "BREAKER_CREATE"), "1000000,100"),
+            },
         ) as installation,
     ):
         done = installation.run("provision", "--replicas", str(servers), timeout_s=120)
