@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The order of sets belongs to a case of the simulation: the same everywhere, so that a printed case plays again.
 export PYTHONHASHSEED := 0
 
-.PHONY: help setup fmt lint types imports contracts test sim chaos mutants bench bench-scan bench-edits demo lock clean
+.PHONY: help setup fmt lint types imports contracts test sim chaos mutants bench bench-scan bench-edits bench-links bench-takeover demo lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show these words
@@ -64,6 +64,12 @@ bench-scan: $(STAMP) ## What a quiet full scan of 25,000 links costs to plan
 
 bench-edits: $(STAMP) ## 10,000 random edits with every fault at two per cent: invariants and writes
 	$(BIN)/python tests/benchmarks/random_edits.py $(BENCH)
+
+bench-links: $(STAMP) ## A million links in the state store: start of a replica, first action of a filter
+	$(BIN)/python tests/benchmarks/million_links.py $(BENCH)
+
+bench-takeover: $(STAMP) ## How long a filter waits when its owner dies, or stops
+	$(BIN)/python tests/benchmarks/takeover.py $(BENCH)
 
 demo: $(STAMP) ## The main job on simulators: DEMO="--contacts 1000 --filters 2 --seed 7"
 	$(BIN)/contactsync demo $(DEMO)
