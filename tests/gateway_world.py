@@ -18,6 +18,7 @@ from yarl import URL
 from contactsync.gateway.service import Gateway
 from contactsync.google.oauth import OAuth
 from contactsync.runtime.bus import Refused
+from contactsync.runtime.clock import Clock as ServerClock
 from contactsync.runtime.grants import AccessTokens
 from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.metrics import Metrics
@@ -150,7 +151,8 @@ async def world(**extra: str) -> AsyncIterator[World]:
         vault = Vault([key.get_secret_value() for key in settings.secret_keys])
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         oauth = OAuth(google_endpoints(settings), session)
-        rest = await stack.enter_async_context(planfix_rest(settings, quotas_of(settings, bus, metrics), metrics))
+        quotas = quotas_of(settings, bus, metrics, ServerClock())
+        rest = await stack.enter_async_context(planfix_rest(settings, quotas, metrics, clock))
         gateway = Gateway(
             bus=bus,
             settings=settings,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,9 +68,9 @@ DAY_S: Final = 86_400.0
 
 @dataclass(slots=True)
 class Parts:
-    """What the services of one process share. `clock`: Unix seconds. `layout`: what a component reads, where it is
-    not everything. `elapsed`: as `tenure.elapsed`. `components`: the newest of each name. `not_ready`: service -> why
-    it cannot work at the moment."""
+    """What the services of one process share. `time`: where it comes from. `layout`: what a component reads, where it
+    is not everything. `elapsed`: as `tenure.elapsed`. `components`: the newest of each name. `not_ready`: service ->
+    why it cannot work at the moment."""
 
     settings: Settings
     bus: Bus
@@ -81,11 +81,16 @@ class Parts:
     oauth: OAuth | None
     tokens: AccessTokens | None
     people: Callable[[str], GooglePeople]
-    clock: Callable[[], float] = time.time
+    time: Clock = field(default_factory=Clock)
     layout: Callable[[ComponentSpec], ComponentSpec] = lambda spec: spec
     elapsed: Callable[[], float] = tenure.elapsed
     components: dict[str, Component] = field(default_factory=dict)
     not_ready: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Unix seconds."""
+        return self.time.now
 
     async def hasher(self) -> Hasher:
         return Hasher(await self.vault.match_key(self.bus))
@@ -130,7 +135,7 @@ def google_endpoints(settings: Settings) -> GoogleEndpoints:
     )
 
 
-def planfix_rest(settings: Settings, quotas: Quotas, metrics: Metrics) -> PlanfixRest:
+def planfix_rest(settings: Settings, quotas: Quotas, metrics: Metrics, clock: Callable[[], float]) -> PlanfixRest:
     """Raises SettingsError without address and token."""
     url, token = settings.planfix_access()
     return PlanfixRest(
@@ -141,6 +146,7 @@ def planfix_rest(settings: Settings, quotas: Quotas, metrics: Metrics) -> Planfi
         timezone=settings.planfix_timezone,
         stamp_field=settings.planfix_stamp_field,
         metrics=metrics,
+        clock=clock,
     )
 
 
@@ -158,9 +164,7 @@ def planfix_limits(settings: Settings) -> PlanfixLimits:
     return PlanfixLimits(settings.planfix_requests_per_second, settings.planfix_requests_per_day)
 
 
-def quotas_of(settings: Settings, bus: Bus, metrics: Metrics) -> Quotas:
-    clock = Clock()
-    metrics.clock_offset_seconds.set_function(lambda: clock.off_s)
+def quotas_of(settings: Settings, bus: Bus, metrics: Metrics, clock: Clock) -> Quotas:
     return Quotas(
         bus,
         google_limits(settings),
@@ -180,15 +184,17 @@ def google_mapping_of(settings: Settings) -> google_mapping.MappingConfig:
 async def parts_of(settings: Settings, bus: Bus, metrics: Metrics) -> AsyncIterator[Parts]:
     """Makes the clients that the settings allow; closes them at the end."""
     vault = Vault([key.get_secret_value() for key in settings.secret_keys])
-    quotas = quotas_of(settings, bus, metrics)
+    clock = Clock()
+    metrics.clock_offset_seconds.set_function(lambda: clock.off_s)
+    quotas = quotas_of(settings, bus, metrics, clock)
     async with AsyncExitStack() as stack:
         planfix = oauth = tokens = None
         if settings.planfix_url and settings.planfix_token:
-            planfix = await stack.enter_async_context(planfix_rest(settings, quotas, metrics))
+            planfix = await stack.enter_async_context(planfix_rest(settings, quotas, metrics, clock.now))
         if settings.google_client_id and settings.google_client_secret:
             session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
             oauth = OAuth(google_endpoints(settings), session)
-            tokens = AccessTokens(bus, vault, oauth)
+            tokens = AccessTokens(bus, vault, oauth, now=clock.now)
         people_session = await stack.enter_async_context(PeopleSession())
         people: dict[str, GooglePeople] = {}
 
@@ -213,7 +219,7 @@ async def parts_of(settings: Settings, bus: Bus, metrics: Metrics) -> AsyncItera
             quota_left.show({(bucket,): left for bucket, left in quotas.remaining().items()})
 
         with metrics.refreshed_by(measure_quotas):
-            yield Parts(settings, bus, metrics, vault, quotas, planfix, oauth, tokens, people_of)
+            yield Parts(settings, bus, metrics, vault, quotas, planfix, oauth, tokens, people_of, clock)
 
 
 def _observe(metrics: Metrics, method: str, status: str, seconds: float) -> None:
@@ -477,7 +483,10 @@ async def running(parts: Parts, names: Sequence[str]) -> AsyncIterator[None]:
         finally:
             ended[name].set()
 
+    with suppress(BusError):
+        await parts.time.follow(parts.bus)
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(parts.time.keep, parts.bus)
         for name in names:
             tasks.start_soon(keep, name)
         try:

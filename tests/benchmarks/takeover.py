@@ -1,9 +1,10 @@
 """How long a filter waits when its owner dies, or stops: `make bench-takeover`.
 
-Two replicas of each service against one and then three NATS servers. Again and again one replica of all four services dies
-at once (kill -9: as a machine would), or is asked to stop (SIGTERM); in the same moment a request is published for one
-filter in each of the 64 partitions. Measured are the last of the 64 answers, and when no partition of any component is the
-dead replica's any more. The requests are for filters that nobody has activated: answering them needs no vendor.
+Two replicas of each service against one and then three NATS servers. Again and again one replica of all four
+services dies at once (kill -9: as a machine would), or is asked to stop (SIGTERM); in the same moment a request is
+published for one filter in each of the 64 partitions. Measured are the last of the 64 answers, and when no partition
+of any component is the dead replica's any more. The requests are for filters that nobody has activated: answering
+them needs no vendor.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ from contactsync.google.session import PeopleSession
 from contactsync.planfix.client import PlanfixRest
 from contactsync.planfix.mapping import MappingConfig as PlanfixMapping
 from contactsync.runtime.bus import MSG_ID, TYPE, PubAck, Transient
+from contactsync.runtime.clock import Clock
 from contactsync.runtime.grants import AccessTokens
 from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.ownership import ComponentSpec, partition_of
 from contactsync.runtime.quota import Quotas
 from contactsync.runtime.settings import Settings
-from contactsync.runtime.shared_record import Clock
 from contactsync.runtime.vault import Vault
 
 from .process import Killed, Life, Point, ProcessBus, leaves
@@ -141,6 +141,7 @@ class System:
     lives: int = 0
     kills: int = 0
     supervised: bool = True
+    off_s: float = 0.0
     stopped: set[str] = field(default_factory=set)
     trace: Callable[[str], None] = lambda line: None
 
@@ -230,15 +231,21 @@ class System:
         for key in life.leases:
             self.server.values.pop(key, None)
 
+    def wall(self) -> float:
+        """The services' machines' clock, which somebody may set (`off_s`)."""
+        return self.loop.wall() + self.off_s
+
     # ---- as wiring.py does it
 
     async def _run(self, life: Life, bus: ProcessBus, stop: anyio.Event) -> None:
-        settings, clock = self.settings, self.loop.wall
+        settings = self.settings
+        time = Clock(wall=self.wall, monotonic=self.loop.time, sleep=anyio.sleep)
+        clock = time.now
         quotas = Quotas(
             bus,
             wiring.google_limits(settings),
             wiring.planfix_limits(settings),
-            clock=Clock(wall=clock, monotonic=self.loop.time, sleep=anyio.sleep),
+            clock=time,
         )
         tokens = AccessTokens(bus, VAULT, SignIn(self.vendors, life), now=clock)
         session = PeopleSession(carrier=GoogleCarrier(self.vendors, life))
@@ -276,11 +283,14 @@ class System:
             None,
             tokens,
             people_of,
-            clock,
+            time,
             self._layout,
             self.loop.time,
         )
-        await wiring.SERVICES[life.name](parts, stop)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(time.keep, bus)
+            await wiring.SERVICES[life.name](parts, stop)
+            tasks.cancel_scope.cancel()
 
     def _layout(self, spec: ComponentSpec) -> ComponentSpec:
         """Only the partitions that this world's filters and accounts fall into."""

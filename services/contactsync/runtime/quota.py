@@ -20,7 +20,8 @@ import anyio
 from contactsync.errors import Unavailable
 from contactsync.runtime import pacing
 from contactsync.runtime.bus import Bus
-from contactsync.runtime.shared_record import Clock, Line, SharedRecord
+from contactsync.runtime.clock import Clock
+from contactsync.runtime.shared_record import Line, SharedRecord
 from contactsync.runtime.tenure import HeldUp
 from contactsync_contracts.messages import Class
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -16,8 +15,8 @@ import anyio
 import orjson
 
 from contactsync.errors import Unavailable
-from contactsync.runtime import tenure
 from contactsync.runtime.bus import Bus, Conflict, Transient
+from contactsync.runtime.clock import Clock
 from contactsync.runtime.logs import get_logger
 
 B = TypeVar("B")
@@ -26,52 +25,7 @@ T = TypeVar("T")
 RECORD_TTL_S: Final = 2 * 86_400
 ATTEMPTS: Final = 50
 
-FOLLOW_S: Final = 60.0
-SURE_S: Final = 0.5
-"""An answer about the time that took longer is asked for again, twice."""
-OFF_S: Final = 5.0
-CLOCK_OFF: Final = "quotas go by the NATS server's clock, but times shown to people are this machine's: set its clock"
-
 _LOG: Final = get_logger("quota")
-
-
-@dataclass(slots=True)
-class Clock:
-    """Where time comes from; tests give their own. `wall` is this machine's, which may be off or set at any moment:
-    what several machines must agree on is told in the NATS server's time, `now`, once it was asked (`follow`)."""
-
-    wall: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = tenure.elapsed
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    _ahead_s: float | None = field(default=None, init=False)
-    """The server's time less `monotonic`."""
-    _asked_at: float = field(default=0.0, init=False)
-    _warned: bool = field(default=False, init=False)
-
-    def now(self) -> float:
-        """Unix seconds."""
-        return self.wall() if self._ahead_s is None else self.monotonic() + self._ahead_s
-
-    @property
-    def off_s(self) -> float:
-        """By how much this machine's clock is ahead of the server's; 0 while that is not known."""
-        return 0.0 if self._ahead_s is None else self.wall() - self.now()
-
-    async def follow(self, bus: Bus) -> None:
-        """Ask the server for its time, once a minute. Raises Transient."""
-        if self._ahead_s is not None and self.monotonic() - self._asked_at < FOLLOW_S:
-            return
-        for last in (False, False, True):
-            before = self.monotonic()
-            told = await bus.time()
-            took_s = self.monotonic() - before
-            if took_s <= SURE_S or last:
-                self._ahead_s, self._asked_at = told - before - took_s / 2, before
-                break
-        off = abs(self.off_s) > OFF_S
-        if off and not self._warned:
-            _LOG.warning("this machine's clock is off", seconds=round(self.off_s, 1), reason=CLOCK_OFF)
-        self._warned = off
 
 
 class SharedRecord(Generic[B]):

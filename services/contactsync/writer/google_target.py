@@ -53,6 +53,7 @@ from contactsync.writer.google_writes import Writes
 from contactsync.writer.identity import Ask, Known, United, known_after, unite
 from contactsync.writer.intent import Intent, disappeared, unresolved, without
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
+from contactsync.writer.patience import Patience
 from contactsync.writer.witness import Standing
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
@@ -92,7 +93,7 @@ class GoogleRules:
     people_max: int = PEOPLE_MAX
 
 
-class Patience(Enum):
+class Rest(Enum):
     """What a rest of creates that fills no batch does."""
 
     NONE = "is sent"
@@ -130,6 +131,7 @@ class GoogleTarget:
         self._creates = Creates(
             self._account, people, clock, rules.batches, rules.lag_s, self._lost_labels, self._sized
         )
+        self._patience = Patience()
         self._open: dict[AskKey, Ask] = {}
         self._seen: dict[AskKey, float] = {}
         self._more: dict[str, bool] = {}
@@ -159,11 +161,15 @@ class GoogleTarget:
             raise Transient(error.reason, 30.0) from error
         except Unavailable as error:
             # Longer pauses are the quota's to keep: a new message may be one that needs no request.
-            raise Transient(error.reason, min(error.retry_after_s, PAUSE_MAX_S)) from error
+            raise Transient(error.reason, min(self._patience.after(error), PAUSE_MAX_S)) from error
         except AccessDenied as error:
             raise Transient(error.reason, 60.0) from error
         except VendorError as error:
-            raise Transient(error.reason, 5.0) from error
+            raise Transient(error.reason, self._patience.after(error)) from error
+        except Transient:
+            self._patience.rewarded()
+            raise
+        self._patience.rewarded()
         self._inbox.done()
 
     # ---- one turn
@@ -188,8 +194,8 @@ class GoogleTarget:
         humans = [w for w in works if w.cls is Class.HUMAN and w.contact not in blocked]
         others = [w for w in works if w.cls is not Class.HUMAN and w.contact not in blocked]
         turn, rest = others[: self._rules.turn_max], others[self._rules.turn_max :]
-        left += await self._write(humans, fence, Patience.NONE)
-        left += await self._write(turn, fence, Patience.MORE_IS_HERE if rest else Patience.MORE_MAY_COME)
+        left += await self._write(humans, fence, Rest.NONE)
+        left += await self._write(turn, fence, Rest.MORE_IS_HERE if rest else Rest.MORE_MAY_COME)
         self._told.clear()
         await self._leave(left, rest, fence)
 
@@ -326,7 +332,7 @@ class GoogleTarget:
 
     # ---- writing
 
-    async def _write(self, works: Sequence[Work], fence: Fence, patience: Patience) -> list[Work]:
+    async def _write(self, works: Sequence[Work], fence: Fence, rest_is: Rest) -> list[Work]:
         """Write what can be written now; the works that have to wait."""
         if not works:
             return []
@@ -339,8 +345,8 @@ class GoogleTarget:
         nobody = [work for work in works if not work.resource and not work.united.wanted]
         await self._finish([(w, Verdict(Outcome.DONE, removed=True)) for w in nobody], fence)
         cut = len(new) - len(new) % self._rules.batches.batch_max
-        until = self._fill_until(new[cut:]) if patience is Patience.MORE_MAY_COME else None
-        if patience is Patience.MORE_IS_HERE or (until is not None and self._clock() < until):
+        until = self._fill_until(new[cut:]) if rest_is is Rest.MORE_MAY_COME else None
+        if rest_is is Rest.MORE_IS_HERE or (until is not None and self._clock() < until):
             left, new = left + new[cut:], new[:cut]
         await self._create(new, cls, partial, fence)
         sent = unresolved(self._account.intent)

@@ -23,6 +23,7 @@ from contactsync.runtime.ownership import Delivery
 from contactsync.runtime.state import commit_all
 from contactsync.writer.identity import mark_of
 from contactsync.writer.letters import Clock, Inbox, Letter, Outbox
+from contactsync.writer.patience import Patience
 from contactsync.writer.planfix_batch import (
     GROUP_MAX,
     NOT_CONFIRMED,
@@ -110,6 +111,7 @@ class PlanfixTarget:
         self._outbox = Outbox(bus, subjects.PLANFIX)
         self._creates = PlanfixCreates(api, bus, clock, lag_s)
         self._forgetting = PlanfixForgetting(bus, self._outbox, clock)
+        self._patience = Patience()
         self._tries: Counter[str] = Counter()
 
     async def handle(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
@@ -126,11 +128,12 @@ class PlanfixTarget:
         try:
             open_asks = await self._turn(turn, fence)
         except Unavailable as error:
-            raise Transient(error.reason, min(error.retry_after_s, 120.0)) from error
+            raise Transient(error.reason, min(self._patience.after(error), 120.0)) from error
         except (PlanNeeded, AccessDenied) as error:
             raise Transient(error.reason, 60.0) from error
         except VendorError as error:
-            raise Transient(error.reason, 5.0) from error
+            raise Transient(error.reason, self._patience.after(error)) from error
+        self._patience.rewarded()
         if any(self._creates.due_at(ask.mutation.mutation_id) <= now for ask in open_asks):
             raise Transient("some contacts could not be written yet", 5.0)
         if len(ready) > len(turn):
