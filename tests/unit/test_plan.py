@@ -280,6 +280,22 @@ def test_deciding_again_adds_nothing(link: Link, rules: FilterRules, _expected: 
         assert decide(after, rules, NOW + 1).link == after
 
 
+NOT_MERGING = replace(LINKED, planfix=OTHER, google=OTHER, merges=False)
+WHILE_PAUSED = [
+    # name, link, whether what both sides show alike becomes the base
+    ("another_filter_carried_it_over", NOT_MERGING, True),
+    ("this_filter_merges_when_it_goes_on", replace(NOT_MERGING, merges=True), False),
+    ("planfix_not_seen_yet", replace(NOT_MERGING, planfix=None), False),
+    ("google_not_seen_yet", replace(NOT_MERGING, google=None), False),
+]
+
+
+@pytest.mark.parametrize(("link", "agreed"), [t[1:] for t in WHILE_PAUSED], ids=[t[0] for t in WHILE_PAUSED])
+def test_a_filter_that_does_not_merge_keeps_its_base_while_it_is_paused(link: Link, agreed: bool) -> None:
+    base = {"base_planfix": OTHER, "base_google": OTHER} if agreed else {}
+    assert decide(link, PAUSED, NOW).link == replace(link, due=True, **base)
+
+
 TIMES = [
     (
         "google_edited_after_planfix_was_seen",

@@ -11,7 +11,7 @@ from contactsync.hashing import content_hash
 from contactsync.reconciler.core import settle
 from contactsync.reconciler.core.link import Hold, Link, Pending, Undoing
 from contactsync.reconciler.core.merge import Rules, Side
-from contactsync.reconciler.core.reasons import ACCOUNT_FULL, CHECKING, DELETED, UNLABELLED, refused
+from contactsync.reconciler.core.reasons import ACCOUNT_FULL, CHECKING, DELETED, STAYS_IN_GOOGLE, UNLABELLED, refused
 from contactsync_contracts.contact import Contact, Element
 from contactsync_contracts.messages import GooglePerson, Kept, Outcome, PlanfixContact, SettledItem
 
@@ -594,3 +594,32 @@ def test_a_person_that_is_gone_for_a_state_that_is_the_latest_is_looked_for(late
     left = settled(TO_GOOGLE, Outcome.GONE, latest=latest)
     assert left is not None
     assert (left.asked, left.dismissed) == ("label", "")
+
+
+# --- what Planfix cannot be given ----------------------------------------------------------------------------
+
+HERE, THERE = Element("+491", "+491", "work"), Element("+492", "+492", "work")
+WANTED: Contact = {"notes": "b", "position": "Boss", "site": "x.example", "phones": (HERE, THERE), "emails": (HERE,)}
+
+
+def test_what_google_had_before_there_was_any_agreement_stays_there_with_a_reason() -> None:
+    known: Contact = {"notes": "a", "site": "old.example", "phones": (HERE,)}
+    link = replace(
+        TO_PLANFIX, planfix=known, base_planfix={"notes": "a"}, pending=pending(Side.PLANFIX, target=WANTED)
+    )
+    left = settled(replace(link, limits={"skype": "No."}), Outcome.READ_ONLY)
+    assert left is not None
+    assert left.read_only
+    assert left.limits == {
+        "skype": "No.",  # as before; notes were agreed on, site and a number are in Planfix
+        "position": STAYS_IN_GOOGLE,
+        "phones:+492": STAYS_IN_GOOGLE,
+        "emails:+491": STAYS_IN_GOOGLE,
+    }
+
+
+def test_without_any_agreement_nothing_is_taken_away_from_google() -> None:
+    bare = replace(TO_PLANFIX, planfix=None, base_planfix=None, pending=pending(Side.PLANFIX, target=WANTED))
+    left = settled(bare, Outcome.READ_ONLY)
+    assert left is not None
+    assert left.limits.keys() == {"notes", "position", "site", "phones:+491", "phones:+492", "emails:+491"}
