@@ -7,7 +7,7 @@ server, and kills and stops exactly before or after a commit, a claim, a publica
 `python tests/chaos/run.py --former [REVISION]`: half of the replicas run the code of an earlier release, and each
 changes over with every start: an upgrade and its taking back, again and again.
 
-`python tests/chaos/run.py --first-sync 25000`: kill -9 of a random process every three seconds during a first sync.
+`python tests/chaos/run.py --first-sync 24900`: kill -9 of a random process every three seconds during a first sync.
 
 The judgement is made from the contents of the simulators alone. The same seed draws the same faults; what they meet
 is decided by the machine.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from contactsync.runtime.bus import Put
+from contactsync.writer.capacity import decode_capacity
 from contactsync.writer.identity import decode
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import GoogleMutation, GooglePerson, Kept, LabelMutation, Mutate, Outcome
@@ -225,3 +226,19 @@ async def test_a_create_decided_a_moment_ago_costs_no_listing() -> None:
     world.put(mutate(ensure(2).model_copy(update={"at": world.clock.now - 5})))
     await world.run()
     assert world.google.count("list_page") == 0
+
+
+async def test_who_is_found_after_a_doubt_was_counted_when_it_was_made() -> None:
+    """Places are counted from what was created; a second count would hold others back for want of a place."""
+    world = World()
+    world.put(label("1", "First"))
+    world.put(mutate(*(ensure(n, revision=5) for n in range(1, 6)), people_total=0, people_at=world.clock.now))
+    await world.start()
+    await world.run()
+    await erase(world, *(key for key in world.server.values if ".person." in key))
+    again = [ensure(n, revision=5).model_copy(update={"at": world.clock.now - 3600}) for n in range(1, 7)]
+    world.put(mutate(*again))
+    await world.run()
+    assert all(len(world.google.named(n)) == 1 for n in range(1, 7))
+    stored = decode_capacity(world.server.values[subjects.capacity_key(ACCOUNT)].value)
+    assert sum(number for _, number in stored.created) == 6

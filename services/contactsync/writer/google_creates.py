@@ -125,7 +125,8 @@ class Creates:
         }
         self._began = listing.began
         if after != before:
-            new = sum(not before[contact].gone for contact in found)
+            # Those of whom it was only doubted whether they were made may have been counted when they were.
+            new = sum(before[contact].tries > 0 for contact in found)
             grown = capacity.grown(self._account.capacity, new, self._clock())
             await self._account.commit(fence, Changes(people=known, intent=after, capacity=grown))
         if not intents.unresolved(after):
