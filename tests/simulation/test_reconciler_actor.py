@@ -161,7 +161,8 @@ class Office:
                 (link.contact, link.revision, link.open, link.dismissed, str(link.hold)) for link in links
             ),
             "state": filter_from_json(_json(record.value)).state,
-            "mutations": self.mutations,
+            # Without the moment of the decision, which a crash puts off; no revision may be given twice.
+            "mutations": sorted(one.rpartition(".")[0] for one in self.mutations),
             "writes": sorted(self.world.writes),
             "history": self.history(),
         }
