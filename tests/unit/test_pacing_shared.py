@@ -14,6 +14,7 @@ from contactsync.errors import Unavailable
 from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.pacing import FLIGHT_S, LEAVE_S
 from contactsync.runtime.quota import LOOK_S, SENT_WITHIN_S, Clock, GoogleLimits, HeldUp, PlanfixLimits, Quotas
+from contactsync.runtime.shared_record import Line
 from contactsync_contracts.messages import Class
 from whole.virtual_time import VirtualLoop
 
@@ -379,3 +380,20 @@ async def test_who_gives_way_in_the_moment_of_the_grant_holds_up_nobody() -> Non
     record = await MemoryBus(server).get("quota.planfix")
     assert record is not None
     assert b'"flight":""' in record.value
+
+
+async def test_a_rest_too_short_for_any_clock_is_not_asked_for_without_end() -> None:
+    """Found by 10,000 random edits: a quarter of a microsecond was left, a timer is over before that passes."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await anyio.lowlevel.checkpoint()
+
+    async def attempt() -> float:
+        # The moment comes when a clock that knows milliseconds has moved.
+        return 0.0 if sum(slept) >= 0.001 else 2.4e-7
+
+    with anyio.fail_after(5):
+        await Line(Clock(sleep=sleep)).pass_through(0, attempt)
+    assert len(slept) == 1

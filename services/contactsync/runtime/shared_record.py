@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 RECORD_TTL_S: Final = 2 * 86_400
 ATTEMPTS: Final = 50
+GRAIN_S: Final = 0.001
+"""Nobody sleeps for less: Unix seconds as floats tell a quarter of a microsecond apart, and a timer's clock less, so
+that a rest of that size is not over when it should be and is asked for again and again."""
 
 _LOG: Final = get_logger("quota")
 
@@ -129,7 +132,7 @@ class Line:
                 wait_s = await attempt()
                 if wait_s <= 0:
                     return self._clock.monotonic() - began
-                await self._clock.sleep(wait_s)
+                await self._clock.sleep(max(wait_s, GRAIN_S))
         finally:
             self._waiters.remove(me)
             heapq.heapify(self._waiters)
