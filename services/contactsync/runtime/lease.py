@@ -25,7 +25,7 @@ different speed."""
 ALONE_S = 4.0
 """Time to live where the state is on one server: a replica that was killed is replaced within five seconds."""
 
-REPLICATED_S = 7.0
+REPLICATED_S = 6.0
 """The same where it is on several, which may take some seconds to agree on a new leader."""
 
 
