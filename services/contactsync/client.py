@@ -89,6 +89,29 @@ class Client:
                 return found
             question = {**question, "after": page[-1]["contact"]}
 
+    async def contact_page(
+        self,
+        filter_id: str,
+        *,
+        state: str | None = None,
+        search: str = "",
+        after: int = 0,
+        limit: int = 100,
+        names: bool = True,
+    ) -> Json:
+        """One page: {contacts, total, states, next}. `total` are in the state and match the search, `states` says how
+        many match it in each; `next` is the `after` of the following page, None on the last. With names a row has
+        `name`, `email`, `phone`, and where it is known `updated_at`. Raises Declined also where a field is malformed.
+        """
+        question: Json = {"filter_id": filter_id, "state": state, "search": search, "after": after, "limit": limit}
+        return await self._ask("contacts", question | {"names": names})
+
+    async def contact(self, filter_id: str, number: int) -> Json:
+        """The contact's row with names, `planfix` and `google`: the content last seen there by field (a text, or a
+        list of {value, type}; None where nothing was seen), and `limits`: why one side cannot hold a field. Raises
+        Declined where there is no such contact."""
+        return await self._ask("contact", {"filter_id": filter_id, "contact": number})
+
     async def preview(self, filter_id: str, two_way: bool | None = None) -> Json:
         """What a sync would do now (or in that direction); waits as long as reading both sides takes."""
         return await self._ask("preview", {"filter_id": filter_id, "two_way": two_way}, PREVIEW_WAIT_S)

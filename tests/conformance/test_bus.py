@@ -383,6 +383,59 @@ async def test_the_state_is_on_one_server_here(bus: Bus) -> None:
     assert await bus.copies() == 1
 
 
+async def since(bus: Bus, pattern: str, seq: int) -> list[tuple[str, bytes, bool]]:
+    return [(one.key.rsplit(".", 1)[1], one.value, one.deleted) async for one in bus.load(pattern, since_seq=seq)]
+
+
+async def test_what_was_written_since_a_sequence_comes_in_order_with_what_was_just_deleted(bus: Bus) -> None:
+    root = f"state.t.{unique()}"
+    await bus.commit(None, [Put(f"{root}.{name}", b"1") for name in "abc"])
+    seq = await bus.commit(None, [Put(f"{root}.d", b"1"), Put(f"{root}x.e", b"other")])
+    assert await since(bus, f"{root}.", seq) == []
+    assert await since(bus, f"{root}.", 0) == [(name, b"1", False) for name in "abcd"]
+    await bus.commit(None, [Put(f"{root}.c", None), Put(f"{root}.a", b"2"), Put(f"{root}x.e", b"more")])
+    assert await since(bus, f"{root}.", seq) == [("c", b"", True), ("a", b"2", False)]
+    assert [record.key for record in await loaded(bus, f"{root}.")] == [f"{root}.{name}" for name in "bda"]
+    await bus.commit(None, [Put(f"{root}.c", b"3")])
+    assert await since(bus, f"{root}.", seq) == [("a", b"2", False), ("c", b"3", False)]
+
+
+async def test_a_deletion_that_does_not_come_any_more_shows_among_the_keys(bus: Bus) -> None:
+    root = f"state.t.{unique()}"
+    seq = await bus.commit(None, [Put(f"{root}.{name}", b"1") for name in "abc"])
+    assert await bus.keys(f"{root}.") == {f"{root}.{name}" for name in "abc"}
+    await bus.commit(None, [Put(f"{root}.b", None)])
+
+    async def forgotten() -> bool:
+        return await since(bus, f"{root}.", seq) == []
+
+    await eventually(forgotten)
+    assert await bus.keys(f"{root}.") == {f"{root}.a", f"{root}.c"}
+    await bus.purge(f"{root}.a")
+    assert await since(bus, f"{root}.", seq) == []
+    assert await bus.keys(f"{root}.") == {f"{root}.c"}
+    assert await bus.keys(f"{root}.nobody.") == set()
+
+
+@pytest.mark.parametrize("many", [63, 64, 65, 1000, 1500])
+async def test_any_number_of_changes_comes_once_and_in_order(bus: Bus, many: int) -> None:
+    root = f"state.t.{unique()}"
+    seq = await bus.commit(None, [Put(f"{root}.first", b"")])
+    names = [str(number) for number in range(many)]
+    for start in range(0, many, 1000):
+        await bus.commit(None, [Put(f"{root}.{name}", b"v") for name in names[start : start + 1000]])
+    await bus.commit(None, [Put(f"{root}.0", None), Put(f"{root}.after", b"v")])
+    found = await since(bus, f"{root}.", seq)
+    assert found == [(name, b"v", False) for name in names[1:]] + [("0", b"", True), ("after", b"v", False)]
+
+
+async def test_a_stream_that_ends_before_the_sequence_is_another_one(bus: Bus) -> None:
+    root = f"state.t.{unique()}"
+    seq = await bus.commit(None, [Put(f"{root}.a", b"1")])
+    with pytest.raises(Conflict):
+        await since(bus, f"{root}.", seq + 1_000_000)
+
+
 async def test_purged_keys_are_gone_and_others_stay(bus: Bus) -> None:
     root = f"state.t.{unique()}"
     await bus.commit(None, [Put(f"{root}.1.a", b""), Put(f"{root}.1.b", b""), Put(f"{root}.2.a", b"")])

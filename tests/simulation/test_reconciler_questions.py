@@ -1,11 +1,13 @@
-"""What the reconciler and the client answer about the past: the history in pages, an undo's figures, the export."""
+"""What the reconciler and the client answer: contacts in pages, the history, an undo's figures, the export."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
+import anyio
 import orjson
 import pytest
 
@@ -13,12 +15,15 @@ from contactsync.client import Client, Declined
 from contactsync.reconciler import past
 from contactsync.reconciler.core.filter import FilterRecord, Undo, filter_to_json
 from contactsync.reconciler.core.link import Arrival as Person
-from contactsync.reconciler.core.link import Link, arrival_to_json, link_to_json
+from contactsync.reconciler.core.link import Hold, Link, arrival_to_json, link_to_json
 from contactsync.reconciler.service import Reconciler
-from contactsync.runtime.bus import Put
+from contactsync.reconciler.shelf import Shelf
+from contactsync.runtime.bus import Put, Record, Refused, Transient
 from contactsync.runtime.memory_bus import MemoryBus, MemoryServer
 from contactsync.runtime.state import commit_all
 from contactsync_contracts import subjects
+from contactsync_contracts.contact import Element
+from contactsync_contracts.messages import Kept
 from reconciler_world import HASHER
 
 FILTER = "4115"
@@ -137,6 +142,244 @@ def test_an_entry_too_large_for_the_server_is_kept_without_what_an_undo_needs_an
 
 
 ORDER = ("filter", "arrival", "decided", "request", "link", "history")
+
+
+# ---- contacts
+
+
+def synced(contact: int, name: str, **more: Any) -> Link:
+    fields: dict[str, Any] = {"given": name, "emails": (Element(f"{name}@x.test".lower(), f"{name}@x.test"),)}
+    return Link(contact, planfix=fields, google=fields, resource=f"people/{contact}", own=Kept.OURS, **more)
+
+
+TEAM = (
+    synced(3, "Ann"),
+    synced(20, "Bo", hold=Hold("held_back", "It has no name.")),
+    synced(100, "Anna"),
+    Link(101, planfix={"given": "Cem", "company": "Ann & Sons"}),
+)
+NEWCOMER = Person("s1", "people/s1", "e", {"given": "Annette"}, 1.0, {})
+
+
+async def store(client: Client, *links: Link) -> None:
+    puts = [Put(subjects.link_key(FILTER, link.contact), orjson.dumps(link_to_json(link))) for link in links]
+    await client._bus.commit(None, puts)
+
+
+async def delete(client: Client, *contacts: int) -> None:
+    await client._bus.commit(None, [Put(subjects.link_key(FILTER, contact), None) for contact in contacts])
+
+
+def numbers(page: dict[str, Any]) -> list[int | None]:
+    return [one["contact"] for one in page["contacts"]]
+
+
+async def test_the_command_line_s_list_is_as_it_was() -> None:
+    async with a_site({}, TEAM, (NEWCOMER,)) as client:
+        rows = await client.contacts(FILTER, None)
+        assert [row["contact"] for row in rows] == [None, 3, 20, 100, 101]
+        assert rows[2] == {
+            "contact": 20,
+            "state": "held_back",
+            "reason": "It has no name.",
+            "notes": [],
+            "person": "people/20",
+            "candidates": [],
+        }
+        assert [row["contact"] for row in await client.contacts(FILTER, "pending")] == [None, 101]
+
+
+async def test_all_contacts_of_the_command_line_come_over_many_pages() -> None:
+    async with a_site({}, tuple(Link(n) for n in range(1, 2501)), (NEWCOMER,)) as client:
+        assert [row["contact"] for row in await client.contacts(FILTER, None)] == [None, *range(1, 2501)]
+
+
+async def test_a_search_finds_contacts_and_counts_them_by_state() -> None:
+    async with a_site({}, TEAM, (NEWCOMER,)) as client:
+        page = await client.contact_page(FILTER, search="ANN", limit=2)
+        assert numbers(page) == [None, 3]
+        assert [one["name"] for one in page["contacts"]] == ["Annette", "Ann"]
+        assert (page["contacts"][1]["email"], page["contacts"][1]["phone"]) == ("Ann@x.test", "")
+        assert (page["total"], page["next"]) == (4, 3)
+        assert {state: count for state, count in page["states"].items() if count} == {"in_sync": 2, "pending": 2}
+        page = await client.contact_page(FILTER, search="ANN", after=page["next"], limit=2)
+        assert (numbers(page), page["total"], page["next"]) == ([100, 101], 4, None)
+        page = await client.contact_page(FILTER, state="held-back", search="x.test")
+        assert (numbers(page), page["total"], page["states"]["in_sync"]) == ([20], 1, 2)
+
+
+async def test_an_answer_is_never_older_than_its_question() -> None:
+    async with a_site({}, TEAM) as client:
+        assert (await client.contact_page(FILTER, search="bo"))["states"]["held_back"] == 1
+        await store(client, synced(20, "Zoe"), synced(7, "Bo"))
+        assert numbers(await client.contact_page(FILTER, search="bo")) == [7]
+        assert numbers(await client.contact_page(FILTER)) == [3, 7, 20, 100, 101]
+        await delete(client, 7, 101)
+        await store(client, synced(101, "Cem"))
+        await delete(client, 3)
+        page = await client.contact_page(FILTER)
+        assert (numbers(page), page["states"]["in_sync"]) == ([20, 100, 101], 3)
+
+
+async def test_a_malformed_question_is_refused_and_says_which_field() -> None:
+    async with a_site({}, TEAM) as client:
+        for field, value in (("after", "x"), ("search", "x" * 201), ("state", "lost"), ("limit", 0), ("names", 1)):
+            with pytest.raises(Refused, match=field) as caught:
+                await asked(client, "contacts", {"filter_id": FILTER, field: value})
+            assert caught.value.code == 400
+        for verb, data in (("contacts", b"no JSON"), ("contact", b"[]"), ("contact", b'{"filter_id":"4115"}')):
+            with pytest.raises(Refused) as caught:
+                await client._bus.request(subjects.query(verb), data, timeout_s=1.0)
+            assert caught.value.code == 400
+        with pytest.raises(Refused, match="not synchronised") as caught:
+            await asked(client, "contacts", {"filter_id": "9"})
+        assert caught.value.code == 404
+
+
+async def test_one_contact_shows_both_sides() -> None:
+    link = replace(TEAM[0], google={"given": "Anne", "emails": ()}, limits={"emails": "Not taken."})
+    async with a_site({}, (link,)) as client:
+        found = await client.contact(FILTER, 3)
+        assert found["planfix"] == {"given": "Ann", "emails": [{"value": "Ann@x.test", "type": ""}]}
+        assert found["google"] == {"given": "Anne", "emails": []}
+        assert (found["contact"], found["name"], found["limits"]) == (3, "Ann", {"emails": "Not taken."})
+        with pytest.raises(Declined, match="no contact 4"):
+            await client.contact(FILTER, 4)
+        with pytest.raises(Declined, match="not synchronised"):
+            await client.contact("9", 3)
+        assert (await client.status(FILTER))["owner"] == 7
+
+
+class Seldom(MemoryBus):
+    """Counts what is read, and fails half-way if it is told to."""
+
+    read = 0
+    fails_after: int | None = None
+
+    async def load(self, pattern: str, since_seq: int | None = None) -> AsyncIterator[Record]:
+        async for record in super().load(pattern, since_seq):
+            if self.fails_after is not None and self.read >= self.fails_after:
+                raise Transient
+            self.read += 1
+            yield record
+
+
+class AShelf:
+    """A shelf of few rows over a state that the test writes, under the test's clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.server = MemoryServer(now=lambda: self.now)
+        self.bus = Seldom(self.server)
+        self.shelf = Shelf(self.bus, lambda: self.now, rows_max=10)
+
+    async def put(self, filter_id: str, *contacts: int) -> None:
+        await self.bus.commit(
+            None, [Put(subjects.link_key(filter_id, n), orjson.dumps({"contact": n})) for n in contacts]
+        )
+
+    async def delete(self, filter_id: str, *contacts: int) -> None:
+        await self.bus.commit(None, [Put(subjects.link_key(filter_id, n), None) for n in contacts])
+
+    async def rows(self, filter_id: str) -> tuple[list[int], int]:
+        """The contacts, and how many records were read for that."""
+        self.bus.read = 0
+        return [row.contact for row in await self.shelf.rows(filter_id)], self.bus.read
+
+
+async def test_only_what_changed_is_read_again() -> None:
+    scene = AShelf()
+    await scene.put("1", 1, 2, 3)
+    assert await scene.rows("1") == ([1, 2, 3], 3)
+    assert await scene.rows("1") == ([1, 2, 3], 0)
+    await scene.put("1", 2, 4)
+    assert await scene.rows("1") == ([1, 2, 3, 4], 2)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 100.0])
+async def test_a_deletion_is_noticed_however_long_ago_it_was(seconds: float) -> None:
+    scene = AShelf()
+    await scene.put("1", 1, 2, 3)
+    await scene.rows("1")
+    await scene.delete("1", 2)
+    scene.now += seconds
+    assert (await scene.rows("1"))[0] == [1, 3]
+    await scene.delete("1", 3)
+    await scene.put("1", 5)
+    scene.now += seconds
+    assert (await scene.rows("1"))[0] == [1, 5]
+    await scene.bus.purge(f"{subjects.filter_key('1')}.link.1")
+    assert (await scene.rows("1"))[0] == [5]
+
+
+async def test_rows_that_nobody_asks_for_are_dropped() -> None:
+    scene = AShelf()
+    await scene.put("1", 1, 2, 3)
+    await scene.rows("1")
+    scene.now = 119.0
+    scene.shelf.sweep()
+    assert scene.shelf.size == 3
+    scene.now = 121.0
+    scene.shelf.sweep()
+    assert scene.shelf.size == 0
+    assert await scene.rows("1") == ([1, 2, 3], 3)
+
+
+async def test_the_filter_asked_for_least_lately_makes_room() -> None:
+    scene = AShelf()
+    for filter_id in ("1", "2", "3"):
+        await scene.put(filter_id, 1, 2, 3, 4)
+    for filter_id in ("1", "2", "1", "3"):
+        await scene.rows(filter_id)
+    assert scene.shelf.size == 8
+    assert (await scene.rows("1"))[1] == 0
+    assert (await scene.rows("2"))[1] == 4
+    await scene.put("4", *range(1, 12))
+    assert await scene.rows("4") == (list(range(1, 12)), 11)
+    assert scene.shelf.size == 8, "a filter too large for the shelf is not kept and drives nobody out"
+
+
+async def test_a_reading_that_broke_off_leaves_nothing_half_read() -> None:
+    scene = AShelf()
+    await scene.put("1", 1, 2, 3)
+    scene.bus.fails_after = 2
+    with pytest.raises(Transient):
+        await scene.rows("1")
+    scene.bus.fails_after = None
+    assert await scene.rows("1") == ([1, 2, 3], 3)
+
+
+async def test_a_state_that_was_restored_is_read_from_its_beginning() -> None:
+    scene = AShelf()
+    await scene.put("1", 1, 2, 3)
+    await scene.rows("1")
+    scene.server.values.clear()
+    scene.server.state_seq = 0
+    await scene.put("1", 9)
+    assert await scene.rows("1") == ([9], 1)
+    await scene.put("1", 10)
+    await scene.rows("1")
+    scene.server.values.pop(subjects.link_key("1", 10))
+    scene.server.reconnect()
+    assert await scene.rows("1") == ([9], 1)
+
+
+async def test_questions_at_once_are_answered_one_after_another() -> None:
+    scene = AShelf()
+    await scene.put("1", 1, 2, 3)
+    found: list[list[int]] = []
+
+    async def ask() -> None:
+        found.append([row.contact for row in await scene.shelf.rows("1")])
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(ask)
+    assert found == [[1, 2, 3]] * 5
+    assert scene.bus.read == 3
+
+
+# ---- the export
 
 
 async def test_everything_that_is_stored_is_exported_once() -> None:

@@ -232,9 +232,9 @@ class ProcessBus(Bus):
     async def get(self, key: str) -> Record | None:
         return await self._life.step(f"get {key}", lambda: self._bus.get(key))
 
-    async def load(self, pattern: str) -> AsyncIterator[Record]:
+    async def load(self, pattern: str, since_seq: int | None = None) -> AsyncIterator[Record]:
         self._life.check()
-        async for record in self._bus.load(pattern):
+        async for record in self._bus.load(pattern, since_seq):
             self._life.check()
             yield record
 
@@ -249,6 +249,9 @@ class ProcessBus(Bus):
 
     async def time(self) -> float:
         return await self._life.step("time", self._bus.time)
+
+    async def keys(self, pattern: str) -> set[str]:
+        return await self._life.step("keys", lambda: self._bus.keys(pattern))
 
     async def count(self, pattern: str) -> int:
         return await self._life.step("count", lambda: self._bus.count(pattern))

@@ -12,12 +12,13 @@ import orjson
 from contactsync.hashing import Hasher
 from contactsync.reconciler import past
 from contactsync.reconciler.actor import HISTORY_DAYS, SERVICE, Actor
-from contactsync.reconciler.core.describe import arrival_status, contact_status, filter_status
+from contactsync.reconciler.core.describe import filter_status
 from contactsync.reconciler.core.filter import FilterRecord, filter_from_json
-from contactsync.reconciler.core.link import arrival_from_json, link_from_json
+from contactsync.reconciler.core.listing import contact_of, page, question_of, whole_contact
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.measures import Measures
 from contactsync.reconciler.preview import Previewer
+from contactsync.reconciler.shelf import Shelf
 from contactsync.runtime.bus import Bus, Fence, Refused, Subscription
 from contactsync.runtime.dead import dead_letter
 from contactsync.runtime.metrics import Metrics
@@ -25,6 +26,7 @@ from contactsync.runtime.ownership import Delivery, Mailboxes, partition_of
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import NewContactDefaults
 
+MALFORMED = 400
 NOT_FOUND = 404
 PAGE_MAX = 1000
 
@@ -55,6 +57,7 @@ class Reconciler:
         self._defaults = defaults or NewContactDefaults()
         self._now = now
         self._actors: dict[str, Actor] = {}
+        self._shelf = Shelf(bus, now)
 
     # ---- ownership
 
@@ -111,7 +114,8 @@ class Reconciler:
         return sum(actor.links for actor in self._actors.values())
 
     async def measure(self) -> None:
-        """Refresh the figures of the filters that are ours."""
+        """Refresh the figures of the filters that are ours; what nobody looks at any more is dropped meanwhile."""
+        self._shelf.sweep()
         records = []
         async for stored in self._bus.load("state.filter.*"):
             if self._mailboxes.fence(stored.key.rsplit(".", 1)[1]) is not None:
@@ -126,6 +130,7 @@ class Reconciler:
             "filters": self._filters,
             "status": self._status,
             "contacts": self._contacts,
+            "contact": self._contact,
             "request": self._request,
             "preview": self._preview,
             "history": self._history,
@@ -192,24 +197,28 @@ class Reconciler:
                 return await export.overview()
 
     async def _contacts(self, _subject: str, data: bytes) -> bytes:
-        """{filter_id, state?, after?, limit?}: contacts by number, `limit` (at most 1,000) after the number `after`;
-        people without a contact come first. A state's name may have hyphens."""
-        asked = orjson.loads(data)
-        state = str(asked.get("state") or "").replace("-", "_")
-        record = await self._record(str(asked.get("filter_id", "")))
-        prefix = subjects.filter_key(record.filter_id)
-        after, limit = int(asked.get("after") or 0), min(int(asked.get("limit") or 1000), 1000)
-        rows: list[dict[str, Any]] = []
-        if not after:
-            async for stored in self._bus.load(f"{prefix}.arrival."):
-                rows.append(arrival_status(arrival_from_json(orjson.loads(stored.value))))
-        async for stored in self._bus.load(f"{prefix}.link."):
-            if int(stored.key.rsplit(".", 1)[1]) > after:
-                rows.append(contact_status(link_from_json(orjson.loads(stored.value))))
-        if state:
-            rows = [row for row in rows if row["state"] == state]
-        rows.sort(key=lambda row: row["contact"] or 0)
-        return orjson.dumps({"contacts": rows[:limit], "total": len(rows)})
+        """{filter_id, state?, search?, after?, limit?, names?}: `limit` (at most 1,000) contacts by number after the
+        number `after`, people without a contact first; the answer is in `listing.page`. search: words, each of which
+        is in the name, an e-mail address, a telephone number, the company, the position or the contact's number.
+        names: rows show name, email and phone as well. Refused with 400 where a field is malformed."""
+        question = question_of(_json(data))
+        if isinstance(question, str):
+            raise Refused(question, MALFORMED)
+        await self._record(question.filter_id)
+        return orjson.dumps(page(await self._shelf.rows(question.filter_id), question))
+
+    async def _contact(self, _subject: str, data: bytes) -> bytes:
+        """{filter_id, contact}: its row with names, both sides' content as last seen, and why values differ: see
+        `listing.whole_contact`. Refused with 404 where the filter has no such contact."""
+        asked = contact_of(_json(data))
+        if isinstance(asked, str):
+            raise Refused(asked, MALFORMED)
+        filter_id, contact = asked
+        await self._record(filter_id)
+        stored = await self._bus.get(subjects.link_key(filter_id, contact))
+        if stored is None:
+            raise Refused(f"Filter {filter_id} has no contact {contact}.", NOT_FOUND)
+        return orjson.dumps(whole_contact(orjson.loads(stored.value)))
 
     async def _record(self, filter_id: str) -> FilterRecord:
         stored = await self._bus.get(subjects.filter_key(filter_id)) if filter_id else None
@@ -228,3 +237,11 @@ def _is_name(token: str) -> bool:
 
 def _asked(data: bytes) -> str:
     return str(orjson.loads(data).get("filter_id", ""))
+
+
+def _json(data: bytes) -> object:
+    """None for what is no JSON."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None

@@ -24,6 +24,9 @@ VALUE_BYTES_MAX = 900_000
 sent.
 """
 
+LISTED_MAX = 100_000
+"""Keys that the server lists in one answer, as of one moment."""
+
 MSG_ID = "Nats-Msg-Id"
 TYPE = "Contactsync-Type"
 
@@ -105,9 +108,12 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """A key as stored. `deleted`: not there any more, told only by `Bus.load` with `since_seq`."""
+
     key: str
     value: bytes
     seq: int
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +261,15 @@ class Bus(Protocol):
     async def get(self, key: str) -> Record | None:
         """The value now (read from the stream's leader), None when absent or deleted."""
 
-    def load(self, pattern: str) -> AsyncIterator[Record]:
+    def load(self, pattern: str, since_seq: int | None = None) -> AsyncIterator[Record]:
         """All records of a pattern in the order they were written; complete or an exception, never less.
 
         A key that is changed meanwhile may come twice; the later one counts.
+
+        `since_seq`: only what has a higher stream sequence, up to what the stream's leader had when this began.
+        A key deleted within the last second comes as `deleted`; one deleted earlier does not come at all, `keys`
+        tells those: what is not among the keys listed afterwards is gone. Raises Conflict where the stream ends
+        before `since_seq`: it was made anew or restored, and what was read of it is worth nothing.
         """
 
     async def load_keys(self, keys: Sequence[str]) -> dict[str, Record]:
@@ -272,6 +283,11 @@ class Bus(Protocol):
 
     async def time(self) -> float:
         """The server's clock in Unix seconds, at some moment between the call and its answer."""
+
+    async def keys(self, pattern: str) -> set[str]:
+        """The keys of this pattern as the stream's leader has them; those deleted within the last second may still be
+        among them. Of more than LISTED_MAX keys some that are deleted or made meanwhile may be missing or too many.
+        """
 
     async def count(self, pattern: str) -> int:
         """How many keys of this pattern exist; those deleted a moment ago may still be counted."""

@@ -178,10 +178,16 @@ class MemoryBus(Bus):
         found = self.server.value(check_key(key))
         return Record(key, found.value, found.seq) if found else None
 
-    async def load(self, pattern: str) -> AsyncIterator[Record]:
+    async def load(self, pattern: str, since_seq: int | None = None) -> AsyncIterator[Record]:
         await anyio.lowlevel.checkpoint()
         self._require_state()
-        for record in self.server.matching(pattern):
+        if since_seq is None:
+            records = self.server.matching(pattern)
+        elif since_seq > self.server.state_seq:
+            raise Conflict(pattern)
+        else:
+            records = [one for one in self.server.written(pattern) if one.seq > since_seq]
+        for record in records:
             yield record
 
     async def load_keys(self, keys: Sequence[str]) -> dict[str, Record]:
@@ -202,6 +208,11 @@ class MemoryBus(Bus):
         await anyio.lowlevel.checkpoint()
         self._require_state()
         return self.server.now()
+
+    async def keys(self, pattern: str) -> set[str]:
+        await anyio.lowlevel.checkpoint()
+        self._require_state()
+        return {record.key for record in self.server.written(pattern)}
 
     async def count(self, pattern: str) -> int:
         await anyio.lowlevel.checkpoint()

@@ -18,6 +18,7 @@ from contactsync.runtime.nats_state import as_filter
 from contactsync.runtime.provision import ACK_WAIT_S, DAY_S, MAILBOXES, UNACKED_MAX
 
 DUPLICATE_WINDOW_S = 120.0
+TOMBSTONE_S = 1.0
 
 
 def matches(pattern: str, subject: str) -> bool:
@@ -99,6 +100,8 @@ class MemoryServer:
         self.back = anyio.Event()
         self.streams: dict[str, Stream] = {}
         self.values: dict[str, Value] = {}
+        self.tombstones: dict[str, Value] = {}
+        """Of keys deleted within the last second."""
         self.state_seq = 0
         self.served: dict[str, list[Handler]] = {}
         self.listeners: list[tuple[str, Callable[[str, bytes], None]]] = []
@@ -240,8 +243,10 @@ class MemoryServer:
 
     def put(self, put: Put) -> int:
         self.state_seq += 1
+        self.tombstones.pop(put.key, None)
         if put.value is None:
             self.values.pop(put.key, None)
+            self.tombstones[put.key] = Value(b"", self.state_seq, self.now() + TOMBSTONE_S)
         else:
             until = None if put.ttl_s is None else self.now() + put.ttl_s
             self.values.pop(put.key, None)  # the newest comes last
@@ -258,3 +263,13 @@ class MemoryServer:
         found = [key for key in self.values if matches(wanted, key)]
         values = [(key, self.value(key)) for key in found]
         return [Record(key, value.value, value.seq) for key, value in values if value is not None]
+
+    def written(self, pattern: str) -> list[Record]:
+        """As `matching`, with the keys that were deleted a moment ago."""
+        now = self.now()
+        self.tombstones = {
+            key: left for key, left in self.tombstones.items() if left.until is not None and left.until > now
+        }
+        wanted = as_filter(pattern)
+        gone = [Record(key, b"", left.seq, True) for key, left in self.tombstones.items() if matches(wanted, key)]
+        return sorted([*self.matching(pattern), *gone], key=lambda record: record.seq)

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -47,6 +47,8 @@ PASSING = frozenset({10164, 10176, 10210})
 batch id.
 """
 
+_NOTHING_FOUND = 10037
+_SINGLY_MAX = 64
 _MULTI_LAST_MAX = 1000  # the server's limit is 1024 (413)
 _LOAD_BATCH = 100_000
 _LOAD_SILENCE_S = 10.0
@@ -233,7 +235,7 @@ class NatsState:
         try:
             answer = await self._link.api(f"STREAM.MSG.GET.{STATE}", {"last_by_subj": key})
         except Refused as error:
-            if error.code == 10037:
+            if error.code == _NOTHING_FOUND:
                 return 0, None
             raise
         message = answer["message"]
@@ -243,17 +245,67 @@ class NatsState:
 
     # ---- many keys
 
-    async def load(self, pattern: str) -> AsyncIterator[Record]:
-        """Through a consumer in the server's memory; counted, and complete up to the last epoch that we
-        claimed.
+    async def load(self, pattern: str, since_seq: int | None = None) -> AsyncIterator[Record]:
+        """All of it through a consumer, complete up to the last epoch that we claimed.
 
         The consumer may run on a replica that lags behind. Our newest epoch record comes after everything
         that an earlier owner could commit: once that has been seen, nothing is missing.
         """
+        if since_seq is None:
+            barrier = self._barrier if self._barrier and not pattern.startswith(("epoch.", ">")) else None
+            records = self._consumed(pattern, 1, barrier)
+        else:
+            records = self._newer(pattern, since_seq)
+        async with contextlib.aclosing(records):
+            async for record in records:
+                if since_seq is not None or not record.deleted:
+                    yield record
+
+    async def _newer(self, pattern: str, seq: int) -> AsyncGenerator[Record, None]:
+        """Asked of the leader one by one: mostly there are none or few. Of many a consumer brings those that its
+        replica has, and the leader the others.
+        """
+        end = int((await self._link.api(f"STREAM.INFO.{STATE}"))["state"]["last_seq"])
+        if end < seq:
+            raise Conflict(pattern)
+        singly = 0
+        while seq < end and (record := await self._next(as_filter(pattern), seq + 1)) is not None:
+            if record.seq > end:
+                return
+            seq, singly = record.seq, singly + 1
+            yield record
+            if singly == _SINGLY_MAX:
+                singly = 0
+                async with contextlib.aclosing(self._consumed(pattern, seq + 1, None)) as records:
+                    async for record in records:
+                        seq = record.seq
+                        yield record
+
+    async def _next(self, subject: str, seq: int) -> Record | None:
+        """The first of the subject at this sequence or later, as the leader has it."""
+        try:
+            answer = await self._link.api(f"STREAM.MSG.GET.{STATE}", {"next_by_subj": subject, "seq": seq})
+        except Refused as error:
+            if error.code == _NOTHING_FOUND:
+                return None
+            raise
+        message = answer["message"]
+        deleted = DELETED.encode() in base64.b64decode(message.get("hdrs") or "")
+        value = base64.b64decode(message.get("data") or "")
+        return Record(message["subject"], value, int(message["seq"]), deleted)
+
+    async def _consumed(
+        self, pattern: str, start: int, barrier: tuple[str, int] | None
+    ) -> AsyncGenerator[Record, None]:
+        """Through a consumer in the server's memory from this sequence on, deletions as well; counted. `barrier`:
+        goes on until this key has been seen at this sequence.
+        """
         subjects = [as_filter(pattern)]
-        barrier = self._barrier if self._barrier and not pattern.startswith(("epoch.", ">")) else None
         if barrier:
             subjects.append(barrier[0])
+        begin: dict[str, object] = {"deliver_policy": "all"}
+        if start > 1:
+            begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
         name = f"load-{uuid.uuid4().hex}"
         created = await self._link.api(
             f"CONSUMER.CREATE.{STATE}.{name}",
@@ -262,7 +314,7 @@ class NatsState:
                 "config": {
                     "name": name,
                     "filter_subjects": subjects,
-                    "deliver_policy": "all",
+                    **begin,
                     "ack_policy": "none",
                     "mem_storage": True,
                     "num_replicas": 1,
@@ -290,8 +342,8 @@ class NatsState:
                             barrier = None
                     elif message.subject in subjects[1:]:
                         continue
-                    elif not (headers and DELETED in headers):
-                        yield Record(message.subject, message.data, seq)
+                    else:
+                        yield Record(message.subject, message.data, seq, bool(headers and DELETED in headers))
                 if expected > asked:
                     asked += _LOAD_BATCH
                     await self._link.send(f"$JS.API.CONSUMER.MSG.NEXT.{STATE}.{name}", ask, reply=inbox)
@@ -345,15 +397,23 @@ class NatsState:
         info = await self._link.api(f"STREAM.INFO.{STATE}")
         return datetime.fromisoformat(info["ts"]).timestamp()
 
+    async def keys(self, pattern: str) -> set[str]:
+        return {key async for page in self._listed(pattern) for key in page}
+
     async def count(self, pattern: str) -> int:
+        return sum([len(page) async for page in self._listed(pattern)])
+
+    async def _listed(self, pattern: str) -> AsyncIterator[Mapping[str, int]]:
+        """Keys with how many messages each has, LISTED_MAX a page: the server lists no more at once."""
         body = {"subjects_filter": as_filter(pattern)}
         total = 0
-        while True:  # the server lists at most 100,000 subjects a page
+        while True:
             info = await self._link.api(f"STREAM.INFO.{STATE}", {**body, "offset": total})
-            page = len(info["state"].get("subjects") or {})
-            total += page
-            if page == 0 or total >= int(info.get("total", 0)):
-                return total
+            page: dict[str, int] = info["state"].get("subjects") or {}
+            yield page
+            total += len(page)
+            if not page or total >= int(info.get("total", 0)):
+                return
 
     async def purge(self, pattern: str) -> int:
         answer = await self._link.api(f"STREAM.PURGE.{STATE}", {"filter": as_filter(pattern)})

@@ -18,6 +18,7 @@ def filter_status(record: FilterRecord) -> dict[str, Any]:
     return {
         "filter_id": record.filter_id,
         "name": record.name,
+        "owner": record.owner,
         "state": record.state.value,
         "reason": record.reason,
         "two_way": record.two_way,
