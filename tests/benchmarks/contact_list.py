@@ -4,32 +4,28 @@
     .venv/bin/python tests/benchmarks/contact_list.py --contacts 25000 --others 75000
 
 The links of one filter, and of another beside it, are put into an embedded NATS server as the reconciler stores a
-link that is in sync. A reconciler that owns nothing answers in a process of its own, as a replica does; what is
-measured is the time from a question to its answer at a client. Between any two questions one contact is written or
+link that is in sync. One `contactsync run reconciler` starts beside it; what is measured is the time from a question
+to its answer at a client. Between any two questions one contact is written or
 deleted, so that there is always something to notice.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from multiprocessing.synchronize import Event
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import anyio
 import orjson
-from million_links import link_of, record_of
+from million_links import link_of, ready, record_of, replica
 
 from contactsync.client import Client
-from contactsync.hashing import Hasher
-from contactsync.reconciler.service import Reconciler
 from contactsync.runtime.bus import Put
 from contactsync.runtime.embedded import EmbeddedNats
 from contactsync.runtime.nats_bus import NatsBus, connect
@@ -40,42 +36,14 @@ from contactsync_contracts import subjects
 FILTER = "4000"
 ASKED = 30
 PAGE = 100
+PORT = 9378
 READY_S = 20.0
 
 
-class NoMailboxes:
-    """This replica owns nothing."""
-
-    def wake(self, key: str, at: float | None) -> None: ...
-
-    def fence(self, key: str) -> None:
-        return None
-
-
-async def serve(url: str, ready: Event, over: Event) -> None:
-    async with connect(LinkSettings(url)) as bus:
-        await Reconciler(bus, NoMailboxes(), Hasher(b"benchmark")).serve()  # type: ignore[arg-type]
-        ready.set()
-        while not over.is_set():  # noqa: ASYNC110 - another process sets it
+async def answers(port: int) -> None:
+    with anyio.fail_after(READY_S):
+        while not ready(port):  # noqa: ASYNC110 - another process comes up
             await anyio.sleep(0.1)
-
-
-def replica(url: str, ready: Event, over: Event) -> None:
-    anyio.run(serve, url, ready, over, backend_options={"use_uvloop": True})
-
-
-@contextmanager
-def serving(url: str) -> Iterator[None]:
-    spawn = multiprocessing.get_context("spawn")
-    ready, over = spawn.Event(), spawn.Event()
-    process = spawn.Process(target=replica, args=(url, ready, over))
-    process.start()
-    try:
-        assert ready.wait(READY_S), "the replica does not come up"
-        yield
-    finally:
-        over.set()
-        process.join(READY_S)
 
 
 async def fill(bus: NatsBus, filter_id: str, links: int) -> None:
@@ -98,7 +66,8 @@ async def site(contacts: int, others: int) -> AsyncIterator[NatsBus]:
             await fill(bus, FILTER, contacts)
             if others:
                 await fill(bus, "4001", others)
-            with serving(server.url):
+            with replica(server.url, folder, PORT):
+                await answers(PORT)
                 yield bus
 
 

@@ -245,21 +245,16 @@ class NatsState:
 
     # ---- many keys
 
-    async def load(self, pattern: str, since_seq: int | None = None) -> AsyncIterator[Record]:
+    def load(self, pattern: str, since_seq: int | None = None) -> AsyncIterator[Record]:
         """All of it through a consumer, complete up to the last epoch that we claimed.
 
         The consumer may run on a replica that lags behind. Our newest epoch record comes after everything
         that an earlier owner could commit: once that has been seen, nothing is missing.
         """
-        if since_seq is None:
-            barrier = self._barrier if self._barrier and not pattern.startswith(("epoch.", ">")) else None
-            records = self._consumed(pattern, 1, barrier)
-        else:
-            records = self._newer(pattern, since_seq)
-        async with contextlib.aclosing(records):
-            async for record in records:
-                if since_seq is not None or not record.deleted:
-                    yield record
+        if since_seq is not None:
+            return self._newer(pattern, since_seq)
+        barrier = self._barrier if self._barrier and not pattern.startswith(("epoch.", ">")) else None
+        return self._consumed(pattern, barrier=barrier)
 
     async def _newer(self, pattern: str, seq: int) -> AsyncGenerator[Record, None]:
         """Asked of the leader one by one: mostly there are none or few. Of many a consumer brings those that its
@@ -276,7 +271,7 @@ class NatsState:
             yield record
             if singly == _SINGLY_MAX:
                 singly = 0
-                async with contextlib.aclosing(self._consumed(pattern, seq + 1, None)) as records:
+                async with contextlib.aclosing(self._consumed(pattern, seq + 1)) as records:
                     async for record in records:
                         seq = record.seq
                         yield record
@@ -295,16 +290,16 @@ class NatsState:
         return Record(message["subject"], value, int(message["seq"]), deleted)
 
     async def _consumed(
-        self, pattern: str, start: int, barrier: tuple[str, int] | None
+        self, pattern: str, start: int | None = None, barrier: tuple[str, int] | None = None
     ) -> AsyncGenerator[Record, None]:
-        """Through a consumer in the server's memory from this sequence on, deletions as well; counted. `barrier`:
-        goes on until this key has been seen at this sequence.
+        """Through a consumer in the server's memory, counted; from the sequence `start` on deletions come as well.
+        `barrier`: goes on until this key has been seen at this sequence.
         """
         subjects = [as_filter(pattern)]
         if barrier:
             subjects.append(barrier[0])
         begin: dict[str, object] = {"deliver_policy": "all"}
-        if start > 1:
+        if start is not None:
             begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": start}
         name = f"load-{uuid.uuid4().hex}"
         created = await self._link.api(
@@ -342,8 +337,10 @@ class NatsState:
                             barrier = None
                     elif message.subject in subjects[1:]:
                         continue
-                    else:
-                        yield Record(message.subject, message.data, seq, bool(headers and DELETED in headers))
+                    elif not (headers and DELETED in headers):
+                        yield Record(message.subject, message.data, seq)
+                    elif start is not None:
+                        yield Record(message.subject, b"", seq, deleted=True)
                 if expected > asked:
                     asked += _LOAD_BATCH
                     await self._link.send(f"$JS.API.CONSUMER.MSG.NEXT.{STATE}.{name}", ask, reply=inbox)

@@ -71,7 +71,7 @@ class Row:
 
 def row_of(stored: Stored) -> Row:
     if stored.keys().isdisjoint(_NOT_AT_REST) and (stored.get("own") or stored.get("stamped")) and "google" in stored:
-        status = _AT_REST | {"contact": stored["contact"], "person": stored.get("resource")}
+        status = {"contact": stored["contact"], "person": stored.get("resource"), **_AT_REST}
     else:
         status = contact_status(_outline(stored))
     return _row(status, stored.get("planfix") or {}, stored.get("google") or {}, _updated_at(stored))
