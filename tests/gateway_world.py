@@ -30,6 +30,7 @@ from contactsync.simulators.planfix_options import PlanfixOptions
 from contactsync.simulators.wire import Request
 from contactsync.wiring import google_endpoints, planfix_rest, quotas_of
 from contactsync_contracts import subjects
+from contactsync_contracts.messages import ContactState
 
 SECRET_KEY = "0123456789abcdef0123456789abcdef"
 WEBHOOK_SECRET = "webhook-secret"
@@ -67,6 +68,17 @@ class Browser:
             text = html.unescape(await response.text())
             return Answer(response.status, text, response.url, response.headers)
 
+    async def post(self, url: str, form: dict[str, str], **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.session.post(url, data=form, allow_redirects=False, headers=named) as response:
+            text = html.unescape(await response.text())
+            return Answer(response.status, text, response.url, response.headers)
+
+    async def sign_in(self, root: str, email: str, then: str = "") -> Answer:
+        """With Google; where that ends."""
+        page = await self.get(f"{root}login/google?then={then}", follow=True)
+        return await self.get(choice(page, f"Continue as {email}"), follow=True)
+
     async def chooser(self, link: str) -> Answer:
         """Google's page that the link leads to."""
         return await self.get(link, follow=True)
@@ -75,6 +87,13 @@ class Browser:
         """Open the link and choose an account (`words`: " without contacts"); where that ends."""
         page = await self.chooser(link)
         return await self.get(choice(page, f"Continue as {email}{words}"), follow=True)
+
+
+def secret_in(page: Answer) -> str:
+    """What the page's forms have to bring."""
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found is not None, page.text
+    return found[1]
 
 
 def choice(page: Answer, words: str) -> str:
@@ -101,6 +120,12 @@ class World:
     """Host and port where it listens."""
     statuses: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What the reconciler would answer."""
+    contacts: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    """About contacts, that were asked."""
+    refused: str = ""
+    """Why the next commands are not carried out."""
 
     async def link(self, **options: Any) -> str:
         answer = await self.bus.request(
@@ -185,7 +210,37 @@ async def world(**extra: str) -> AsyncIterator[World]:
                 raise Refused("not synchronised", 404)
             return orjson.dumps(made.statuses[asked])
 
-        await bus.serve("reconciler", subjects.query("status"), status)
+        async def filters(_subject: str, _data: bytes) -> bytes:
+            return orjson.dumps({"filters": list(made.statuses.values())})
+
+        async def outcome(_subject: str, _data: bytes) -> bytes:
+            return orjson.dumps({"done": True, "refused": made.refused})
+
+        async def contacts(_subject: str, data: bytes) -> bytes:
+            made.questions.append(orjson.loads(data))
+            rows = made.contacts
+            return orjson.dumps({"contacts": rows, "total": len(rows), "states": {"in_sync": len(rows)}})
+
+        async def contact(_subject: str, data: bytes) -> bytes:
+            row = next((one for one in made.contacts if one["contact"] == orjson.loads(data)["contact"]), None)
+            if row is None:
+                raise Refused("no such contact", 404)
+            values = {"given": "Ada", "phones": [{"value": "+1 555 0100", "kind": "mobile"}]}
+            return orjson.dumps(row | {"planfix": values, "google": values | {"given": "Adah"}})
+
+        async def history(_subject: str, _data: bytes) -> bytes:
+            return orjson.dumps({"entries": made.entries, "next": None})
+
+        answers = {
+            "status": status,
+            "filters": filters,
+            "request": outcome,
+            "contacts": contacts,
+            "contact": contact,
+            "history": history,
+        }
+        for verb, answer in answers.items():
+            await bus.serve("reconciler", subjects.query(verb), answer)
         yield made
 
 
@@ -197,8 +252,18 @@ def status(here: World, google_account: str) -> dict[str, Any]:
         "state": "in_sync",
         "reason": "",
         "two_way": True,
+        "owner": here.owner,
         "google_account": google_account,
-        "contacts": {"in_sync": 5, "pending": 0, "held_back": 1, "dismissed": 0},
+        "label": "Clients",
+        "new_contact": None,
+        "contacts": {state.value: 0 for state in ContactState} | {"in_sync": 5, "held_back": 1},
+        "plans": [],
+        "conflict": None,
+        "breakers": None,
+        "people_in_account": 6,
+        "run": None,
+        "planfix_seen_at": 1_795_000_060.0,
+        "google_seen_at": 1_795_000_060.0,
         "last_sync": {
             "run_id": "r1",
             "started_at": 1_795_000_000.0,

@@ -14,8 +14,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from openapi_schema_validator import OAS31Validator
 
-from contactsync_contracts import export
+from contactsync_contracts import export, rest
 from contactsync_contracts.messages import MESSAGES
 
 CONTRACTS = Path(export.__file__).parents[1]
@@ -62,7 +63,7 @@ def test_another_process_generates_the_same_bytes() -> None:
 
 
 def test_writing_again_changes_nothing_and_repairs_what_was_changed(tmp_path: Path) -> None:
-    assert len(export.write(tmp_path)) == len(MESSAGES) + 1
+    assert len(export.write(tmp_path)) == len(MESSAGES) + len(("asyncapi.yaml", "openapi.yaml"))
     assert export.write(tmp_path) == []
     (tmp_path / "schemas" / "SyncRequest.v1.json").write_text("{}")
     (tmp_path / "schemas" / "Forgotten.v1.json").write_text("{}")
@@ -133,3 +134,15 @@ def test_every_message_travels_on_exactly_one_subject() -> None:
 def test_only_sync_and_events_are_public() -> None:
     public = {channel["address"] for channel in document()["channels"].values() if channel["x-public"]}
     assert public == {"contacts.v1.filter.{filter}.sync", "contacts.v1.event.{filter}"}
+
+
+def test_the_openapi_document_is_valid_and_every_reference_in_it_resolves() -> None:
+    found: dict[str, Any] = yaml.safe_load(export.documents()["openapi.yaml"])
+    assert found["openapi"].startswith("3.1")
+    for target in references(found):
+        assert resolve(found, target)
+    for name, schema in found["components"]["schemas"].items():
+        OAS31Validator.check_schema(schema)
+        assert schema.get("type") == "object" or "enum" in schema, name
+    names = [one["operationId"] for path in found["paths"].values() for one in path.values()]
+    assert sorted(names) == sorted({one.name for one in rest.OPERATIONS})

@@ -101,7 +101,7 @@ async def test_a_session_does_not_pass_for_a_link() -> None:
     async with world() as here, here.browser() as browser:
         await browser.activate(await here.link())
         cookies = {cookie.key: cookie.value for cookie in browser.session.cookie_jar}
-        answer = await browser.get(f"{here.root}activate/{cookies['contactsync_session']}")
+        answer = await browser.get(f"{here.root}activate/{cookies['contactsync_signed_in']}")
         assert answer.status == 404
 
 

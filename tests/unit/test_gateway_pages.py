@@ -58,12 +58,13 @@ async def test_a_russian_reader_gets_russian_pages() -> None:
         assert "Ссылка повреждена" in answer.text
 
 
-async def test_a_stranger_sees_the_state_of_a_filter_and_nothing_else() -> None:
+async def test_a_stranger_is_asked_to_sign_in_and_learns_nothing() -> None:
     async with world() as here, here.browser() as browser:
         here.statuses[here.filter_id] = status(here, OWNER_EMAIL)
         answer = await browser.get(f"{here.root}filters/{here.filter_id}")
         assert answer.status == 200
-        assert "in sync" in answer.text
+        assert "Sign in with Google" in answer.text
+        assert answer.text.replace(here.filter_id, "77") == (await browser.get(f"{here.root}filters/77")).text
         assert OWNER_EMAIL not in answer.text
         assert "Clients" not in answer.text
 
@@ -89,6 +90,7 @@ async def test_a_filters_name_cannot_bring_markup_into_the_page() -> None:
 
 async def test_a_filter_that_is_not_synchronised_is_not_found() -> None:
     async with world() as here, here.browser() as browser:
+        await browser.activate(await here.link())
         assert (await browser.get(f"{here.root}filters/77")).status == 404
         assert (await browser.get(f"{here.root}filters/_nothex")).status == 404
 

@@ -7,7 +7,6 @@ keep the grant, publish `Enable`, remember the link as used; dying in between le
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Final, Protocol
 
@@ -16,10 +15,13 @@ import orjson
 from aiohttp import web
 
 from contactsync.errors import AccessDenied, Rejected, VendorError
-from contactsync.gateway.links import OAUTH_VALID_S, SESSION_VALID_S, Link, LinkExpired, LinkForged, Session, Signer
+from contactsync.gateway.links import OAUTH_VALID_S, Link, LinkExpired, LinkForged, Signer
 from contactsync.gateway.owners import Owners
+from contactsync.gateway.places import Places
 from contactsync.gateway.problems import Problem, Refusal
 from contactsync.gateway.rights import activatable
+from contactsync.gateway.sessions import Kind, Sessions
+from contactsync.gateway.signin import LOGIN, SIGNED_IN_COOKIE, SignIn
 from contactsync.gateway.visits import Visit, Visits, WrongBrowser
 from contactsync.google.oauth import Identity, OAuth, TokenAnswer, authorisation_url, identity_of
 from contactsync.planfix.port import PlanfixApi
@@ -29,7 +31,6 @@ from contactsync_contracts import subjects
 from contactsync_contracts.messages import Enable, type_of
 
 BROWSER_COOKIE: Final = "contactsync_visit"
-SESSION_COOKIE: Final = "contactsync_session"
 GOOGLE_WAIT_S: Final = 45.0
 QUERY_WAIT_S: Final = 5.0
 
@@ -40,23 +41,6 @@ class Grants(Protocol):
     """What activation needs of `runtime/grants.py`. `account` is the account's token."""
 
     async def store_grant(self, account: str, email: str, answer: TokenAnswer) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """`root` is the address under which people reach us, `base` its path; both end with a slash."""
-
-    root: str
-    base: str
-    https: bool
-    allowed_domains: tuple[str, ...]
-
-    @property
-    def callback(self) -> str:
-        return f"{self.root}oauth/google/callback"
-
-    def link(self, signed: str) -> str:
-        return f"{self.root}activate/{signed}"
 
 
 class Activation:
@@ -71,6 +55,8 @@ class Activation:
         oauth: OAuth | None,
         signer: Signer,
         places: Places,
+        sessions: Sessions,
+        signin: SignIn,
     ) -> None:
         self._bus = bus
         self._planfix = planfix
@@ -78,6 +64,8 @@ class Activation:
         self._oauth = oauth
         self._signer = signer
         self._places = places
+        self._sessions = sessions
+        self._signin = signin
         self._visits = Visits(bus)
         self._owners = Owners(bus)
 
@@ -117,11 +105,14 @@ class Activation:
             verifier=visit.verifier,
         )
         response = web.Response(status=302, headers={"Location": address})
-        self._set_cookie(response, BROWSER_COOKIE, cookie, OAUTH_VALID_S)
+        self._places.set_cookie(response, BROWSER_COOKIE, cookie, OAUTH_VALID_S)
         return response
 
     async def callback(self, request: web.Request) -> web.Response:
-        visit_id, visit = await self._visit(request)
+        visit_id = self._state(request)
+        if visit_id.startswith(LOGIN):
+            return await self._signin.callback(request, visit_id)
+        visit = await self._visit(request, visit_id)
         again = f"activate/{visit.signed}"
         if error := request.query.get("error"):
             problem = Problem.DENIED if error == "access_denied" else Problem.GOOGLE_ERROR
@@ -143,8 +134,11 @@ class Activation:
         )
         path = f"{self._places.base}filters/{subjects.token(visit.filter_id)}"
         response = web.Response(status=303, headers={"Location": f"{path}?activated=1"})
-        session = self._signer.session(Session(visit.filter_id))
-        self._set_cookie(response, SESSION_COOKIE, session, SESSION_VALID_S)
+        before = await self._sessions.find(request.cookies.get(SIGNED_IN_COOKIE))
+        if before is None or before.kind is not Kind.EMPLOYEE or before.employee != visit.user:
+            # A link may have been handed on: it opens its own filter, and no other one of that employee.
+            token = await self._sessions.begin(Kind.LINK, employee=visit.user, filter_id=visit.filter_id)
+            self._signin.keep(response, token)
         return response
 
     def _read(self, signed: str) -> Link:
@@ -155,18 +149,22 @@ class Activation:
         except LinkForged as error:
             raise Refusal(Problem.LINK_FORGED) from error
 
-    async def _visit(self, request: web.Request) -> tuple[str, Visit]:
-        """The visit that the state names, if this is the browser that began it."""
+    def _state(self, request: web.Request) -> str:
+        """The id of the visit that the state names, ours and not too old."""
         try:
-            visit_id = self._signer.read_state(request.query.get("state", ""))
-            visit = await self._visits.find(visit_id, request.cookies.get(BROWSER_COOKIE))
+            return self._signer.read_state(request.query.get("state", ""))
         except (LinkExpired, LinkForged) as error:
             raise Refusal(Problem.STATE_INVALID) from error
+
+    async def _visit(self, request: web.Request, visit_id: str) -> Visit:
+        """That visit, if this is the browser that began it."""
+        try:
+            visit = await self._visits.find(visit_id, request.cookies.get(BROWSER_COOKIE))
         except WrongBrowser as error:
             raise Refusal(Problem.OTHER_BROWSER) from error
         if visit is None:
             raise Refusal(Problem.STATE_INVALID)
-        return visit_id, visit
+        return visit
 
     async def _who(self, code: str, visit: Visit, again: str) -> tuple[TokenAnswer, Identity]:
         """Exchange the code and check everything that Google says about the account."""
@@ -236,17 +234,6 @@ class Activation:
             message.model_dump_json().encode(),
             msg_id=f"{subjects.token(visit.filter_id)}.command.{visit.jti}",
             type_=type_of(message),
-        )
-
-    def _set_cookie(self, response: web.Response, name: str, value: str, max_age_s: int) -> None:
-        response.set_cookie(
-            name,
-            value,
-            max_age=max_age_s,
-            path=self._places.base,
-            httponly=True,
-            samesite="Lax",
-            secure=self._places.https,
         )
 
 

@@ -20,7 +20,6 @@ Clock = Callable[[], float]
 
 LINK_VALID_S: Final = 7 * 86_400
 OAUTH_VALID_S: Final = 15 * 60
-SESSION_VALID_S: Final = 86_400
 
 
 class LinkForged(Exception):
@@ -43,21 +42,13 @@ class Link:
     shared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """This browser activated the filter a moment ago and may see its details."""
-
-    filter_id: str
-
-
 class Signer:
-    """Signs links, OAuth states and sessions; each has its own key, so that none passes for another."""
+    """Signs links and OAuth states; each has its own key, so that none passes for another."""
 
     def __init__(self, vault: Vault, clock: Clock) -> None:
         self._clock = clock
         self._link = _serializer(vault, "link", clock)
         self._state = _serializer(vault, "oauth state", clock)
-        self._session = _serializer(vault, "session", clock)
 
     def link(self, filter_id: str, user: int, *, relink: bool, shared: bool = False) -> tuple[str, float]:
         """The signed text of a new link, and when it expires (Unix seconds)."""
@@ -80,17 +71,6 @@ class Signer:
         if not isinstance(state_id, str):
             raise LinkForged
         return state_id
-
-    def session(self, session: Session) -> str:
-        return _text(self._session.dumps(session.filter_id))
-
-    def read_session(self, text: str | None) -> Session | None:
-        """None for what is no valid session (any more)."""
-        try:
-            found = _loads(self._session, text or "", SESSION_VALID_S)
-        except (LinkForged, LinkExpired):
-            return None
-        return Session(found) if isinstance(found, str) else None
 
 
 def _serializer(vault: Vault, purpose: str, clock: Clock) -> URLSafeTimedSerializer:

@@ -38,6 +38,19 @@ class Problem(StrEnum):
     ACCOUNT_TAKEN = "account_taken"
     LEAVING = "leaving"
     NOT_SYNCED = "not_synced"
+    NO_EMPLOYEE = "no_employee"
+    MANY_EMPLOYEES = "many_employees"
+    TOKEN_WRONG = "token_wrong"
+    TOO_MANY = "too_many"
+    FORGERY = "forgery"
+    REFUSED = "refused"
+    BAD_INPUT = "bad_input"
+    NO_CONTACT = "no_contact"
+    CONTACTS_HIDDEN = "contacts_hidden"
+    TOO_LARGE = "too_large"
+    CHANGED_MEANWHILE = "changed_meanwhile"
+    NOT_SIGNED_IN = "not_signed_in"
+    NOT_JSON = "not_json"
 
     @property
     def status(self) -> int:
@@ -74,6 +87,19 @@ _STATUS: Final = {
     Problem.ACCOUNT_TAKEN: 409,
     Problem.LEAVING: 409,
     Problem.NOT_SYNCED: 404,
+    Problem.NO_EMPLOYEE: 403,
+    Problem.MANY_EMPLOYEES: 403,
+    Problem.TOKEN_WRONG: 403,
+    Problem.TOO_MANY: 429,
+    Problem.FORGERY: 403,
+    Problem.REFUSED: 409,
+    Problem.BAD_INPUT: 400,
+    Problem.NO_CONTACT: 404,
+    Problem.CONTACTS_HIDDEN: 403,
+    Problem.TOO_LARGE: 413,
+    Problem.CHANGED_MEANWHILE: 412,
+    Problem.NOT_SIGNED_IN: 401,
+    Problem.NOT_JSON: 415,
 }
 
 

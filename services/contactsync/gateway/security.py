@@ -1,28 +1,38 @@
-"""What every answer of the gateway carries and what no request may do: headers, sizes, unexpected errors."""
+"""What every answer of the gateway carries and what no request may do: headers, sizes, forged requests, unexpected
+errors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from contactsync.gateway.pages import Pages
 from contactsync.gateway.problems import Problem, Refusal
+from contactsync.gateway.sessions import Who, same
 from contactsync.runtime.bus import BusError
 from contactsync.runtime.logs import get_logger
 
 BODY_BYTES_MAX: Final = 64 * 1024
+CSRF_FIELD: Final = "csrf"
+CSRF_HEADER: Final = "X-CSRF-Token"
+SAFE: Final = ("GET", "HEAD", "OPTIONS")
+
+Shown = Callable[[web.Request, Refusal], web.StreamResponse]
+"""How a refusal is told: as a page, or as problem+json to a program."""
 
 _HEADERS: Final = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
@@ -30,7 +40,7 @@ _HEADERS: Final = {
 log = get_logger("gateway")
 
 
-def middlewares(pages: Pages, *, https: bool) -> list[Middleware]:
+def middlewares(shown: Shown, *, https: bool) -> list[Middleware]:
     """Outermost first: headers on everything, then refusals as pages."""
     headers = dict(_HEADERS)
     if https:
@@ -44,8 +54,9 @@ def middlewares(pages: Pages, *, https: bool) -> list[Middleware]:
             for name, value in headers.items():
                 answer.headers.setdefault(name, value)
             raise
-        for name, value in headers.items():
-            response.headers.setdefault(name, value)
+        if not response.prepared:
+            for name, value in headers.items():
+                response.headers.setdefault(name, value)
         return response
 
     @web.middleware
@@ -54,22 +65,50 @@ def middlewares(pages: Pages, *, https: bool) -> list[Middleware]:
             return await handler(request)
         except Refusal as refusal:
             log.info("request refused", problem=refusal.problem.value, status=refusal.problem.status)
-            return pages.problem(request, refusal)
+            return shown(request, refusal)
         except web.HTTPNotFound:
-            return pages.problem(request, Refusal(Problem.NO_PAGE))
+            return shown(request, Refusal(Problem.NO_PAGE))
+        except web.HTTPRequestEntityTooLarge:
+            return shown(request, Refusal(Problem.TOO_LARGE))
         except BusError as error:
             log.warning("request failed: NATS does not answer", kind=type(error).__name__)
-            return pages.problem(request, Refusal(Problem.NATS_DOWN))
+            return shown(request, Refusal(Problem.NATS_DOWN))
         except web.HTTPException:
             raise
+        except ConnectionError:
+            raise  # whoever asked has gone away
         except Exception:
-            log.exception("request failed", route=_route(request))
-            return pages.problem(request, Refusal(Problem.BROKEN))
+            log.exception("request failed", route=route_of(request))
+            return shown(request, Refusal(Problem.BROKEN))
 
     return [with_headers, with_pages]
 
 
-def _route(request: web.Request) -> str:
+def stream_headers(https: bool) -> dict[str, str]:
+    """For an answer that is begun before the middlewares see it."""
+    return _HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if https else {})
+
+
+def require_same_site(request: web.Request, root: str) -> None:
+    """A form comes from a page of ours. Raises Refusal.
+
+    Browsers say where a POST comes from in `Sec-Fetch-Site` or `Origin`; who says neither is no browser of today and
+    has to bring the session's secret, as all others.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    wanted = urlsplit(root)
+    ours = (None, "null", f"{wanted.scheme}://{wanted.netloc}")  # our own pages say null, since they send no referrer
+    if site not in (None, "same-origin", "none") or (site is None and request.headers.get("Origin") not in ours):
+        raise Refusal(Problem.FORGERY)
+
+
+def require_csrf(given: str, who: Who) -> None:
+    """The secret of the session's forms. Raises Refusal."""
+    if not same(given, who.csrf):
+        raise Refusal(Problem.FORGERY)
+
+
+def route_of(request: web.Request) -> str:
     """The pattern, not the path: that may be a signed link."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else ""

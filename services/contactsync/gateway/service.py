@@ -1,34 +1,42 @@
-"""The gateway: the HTTP routes for people and Planfix, and its queries over NATS.
+"""The gateway: console and REST routes for people and programs, Planfix's webhooks, and its queries over NATS.
 
-Nothing of its own to lose: any replica finishes what another began. `activation.py` is its main business; the
-composition root (`wiring.py`) makes a `Gateway` and runs it.
+Nothing of its own to lose: any replica finishes what another began. `activation.py` is its main business, `desk.py`
+what people may do besides; the composition root (`wiring.py`) makes a `Gateway` and runs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import anyio
 from aiohttp import web
 
 from contactsync.gateway import security
-from contactsync.gateway.activation import SESSION_COOKIE, Activation, Grants, Places, status_of
+from contactsync.gateway.activation import Activation, Grants, status_of
+from contactsync.gateway.api import Api, problem_json
+from contactsync.gateway.console import Console
+from contactsync.gateway.desk import Desk
+from contactsync.gateway.directory import Directory
 from contactsync.gateway.links import Signer
+from contactsync.gateway.live import Live
 from contactsync.gateway.pages import STATIC, Pages
-from contactsync.gateway.problems import Problem, Refusal
+from contactsync.gateway.places import places_of
+from contactsync.gateway.problems import Refusal
 from contactsync.gateway.queries import handlers
+from contactsync.gateway.rate import Rate
+from contactsync.gateway.sessions import Sessions, Tokens
+from contactsync.gateway.signin import SignIn
 from contactsync.gateway.webhooks import Webhooks
 from contactsync.google.oauth import OAuth
 from contactsync.planfix.port import PlanfixApi
-from contactsync.runtime.bus import Bus
+from contactsync.runtime.bus import Bus, NoAnswer
 from contactsync.runtime.logs import get_logger
 from contactsync.runtime.metrics import Metrics, Ready, add_routes
 from contactsync.runtime.settings import Settings
 from contactsync.runtime.vault import Vault
-from contactsync_contracts import subjects
+from contactsync_contracts import rest, subjects
 
 SERVICE: Final = "gateway"
 DRAIN_S: Final = 5.0
@@ -56,25 +64,66 @@ class Gateway:
         self._metrics = metrics
         self._ready = ready or (lambda: None if bus.connected else "NATS is not connected")
         self._signer = Signer(vault, clock)
-        self._places = places_of(settings)
-        self._pages = Pages(self._places.base)
+        self._places = places = places_of(settings)
+        self._pages = Pages(places.base)
         self._planfix = planfix
-        self.activation = Activation(
-            bus=bus, planfix=planfix, grants=grants, oauth=oauth, signer=self._signer, places=self._places
+        admin_token = settings.admin_token.get_secret_value() if settings.admin_token else ""
+        directory, sessions = Directory(planfix, clock), Sessions(bus)
+        signin = SignIn(
+            bus=bus,
+            sessions=sessions,
+            directory=directory,
+            oauth=oauth,
+            signer=self._signer,
+            places=places,
+            admin_token=admin_token,
+            clock=clock,
         )
+        self.activation = Activation(
+            bus=bus,
+            planfix=planfix,
+            grants=grants,
+            oauth=oauth,
+            signer=self._signer,
+            places=places,
+            sessions=sessions,
+            signin=signin,
+        )
+        desk = Desk(bus, directory, operator_sees_contacts=settings.operator_sees_contacts)
+        self._live = Live(bus, self._status)
+        console = Console(
+            desk=desk,
+            sessions=sessions,
+            signin=signin,
+            activation=self.activation,
+            live=self._live,
+            pages=self._pages,
+            places=places,
+            freshness_s=(settings.poll_planfix_seconds, settings.poll_google_seconds),
+            healthy=lambda: self._ready() is None,
+        )
+        api = Api(
+            desk=desk,
+            sessions=sessions,
+            tokens=Tokens(bus, clock),
+            live=self._live,
+            places=places,
+            admin_token=admin_token,
+            rate=Rate(clock),
+        )
+        self._routes = (signin, console, api, self.activation)
         secret = settings.webhook_secret
         self._webhooks = Webhooks(bus, secret.get_secret_value() if secret else None, clock)
 
     def app(self) -> web.Application:
         app = web.Application(
-            middlewares=security.middlewares(self._pages, https=self._places.https),
+            middlewares=security.middlewares(self._shown, https=self._places.https),
             client_max_size=security.BODY_BYTES_MAX,
         )
         base = self._places.base
-        self.activation.add_routes(app)
+        for one in self._routes:
+            one.add_routes(app)
         self._webhooks.add_routes(app, base)
-        app.router.add_get(base, self._home)
-        app.router.add_get(f"{base}filters/{{filter}}", self._filter)
         app.router.add_static(f"{base}static/", STATIC)
         add_routes(app, self._metrics, self._ready)
         return app
@@ -86,6 +135,7 @@ class Gateway:
             for verb, handler in handlers(self.activation, self._planfix).items():
                 subscription = await self._bus.serve(SERVICE, subjects.query(verb), handler)
                 stack.push_async_callback(subscription.close)
+            await stack.enter_async_context(self._live.running())
             runner = web.AppRunner(
                 self.app(), access_log=None, handle_signals=False, shutdown_timeout=DRAIN_S, keepalive_timeout=30
             )
@@ -97,32 +147,13 @@ class Gateway:
                 yield int(runner.addresses[0][1])
                 tasks.cancel_scope.cancel()
 
-    async def _home(self, request: web.Request) -> web.Response:
-        return self._pages.home(request, healthy=self._ready() is None)
-
-    async def _filter(self, request: web.Request) -> web.Response:
+    async def _status(self, filter_id: str) -> dict[str, Any] | None:
         try:
-            filter_id = subjects.untoken(request.match_info["filter"])
-        except ValueError as error:
-            raise Refusal(Problem.NOT_SYNCED) from error
-        session = self._signer.read_session(request.cookies.get(SESSION_COOKIE))
-        details = session is not None and session.filter_id == filter_id
-        fresh = details and "activated" in request.query
-        status = await status_of(self._bus, filter_id)
-        if status is None:
-            if not fresh:
-                raise Refusal(Problem.NOT_SYNCED)
-            # The command is on its way to the filter's actor.
-            status = {"filter_id": filter_id, "name": "", "state": "enabling", "two_way": True}
-        shown = {"reason": "", "google_account": None, "contacts": None, "last_sync": None} | status
-        return self._pages.filter(request, shown, details=details, fresh=fresh)
+            return await status_of(self._bus, filter_id)
+        except Refusal as refusal:
+            raise NoAnswer(str(refusal)) from refusal
 
-
-def places_of(settings: Settings) -> Places:
-    parts = urlsplit(settings.public_url)
-    return Places(
-        root=settings.public_url,
-        base=parts.path or "/",
-        https=parts.scheme == "https",
-        allowed_domains=settings.google_allowed_domains,
-    )
+    def _shown(self, request: web.Request, refusal: Refusal) -> web.StreamResponse:
+        if request.path.startswith(self._places.base.rstrip("/") + rest.PREFIX):
+            return problem_json(refusal)
+        return self._pages.problem(request, refusal)

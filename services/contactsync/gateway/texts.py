@@ -282,6 +282,82 @@ PROBLEMS: Final[Mapping[Problem, Mapping[Language, Text]]] = {
             "Владелец может включить синхронизацию по ссылке активации; она есть у администратора.",
         ),
     },
+    Problem.NO_EMPLOYEE: {
+        "en": Text(
+            "Planfix knows nobody with this e-mail address",
+            "Sign in with the address that is your Planfix login or one of your other addresses there.",
+        ),
+        "ru": Text(
+            "В Планфиксе нет сотрудника с этим адресом",
+            "Войдите с адресом, который у вас в Планфиксе служит логином или записан как дополнительный.",
+        ),
+    },
+    Problem.MANY_EMPLOYEES: {
+        "en": Text(
+            "Several employees have this e-mail address in Planfix",
+            "Nobody can tell which one you are. Ask your administrator to leave it with one of them.",
+        ),
+        "ru": Text(
+            "Этот адрес в Планфиксе у нескольких сотрудников",
+            "Нельзя понять, кто из них вы. Попросите администратора оставить его у одного.",
+        ),
+    },
+    Problem.TOKEN_WRONG: {
+        "en": Text("This is not the operator's token", "It is the value of CONTACTSYNC_ADMIN_TOKEN."),
+        "ru": Text("Это не токен администратора", "Он задан в CONTACTSYNC_ADMIN_TOKEN."),
+    },
+    Problem.TOO_MANY: {
+        "en": Text("Too many requests", "Wait a minute and try again."),
+        "ru": Text("Слишком много запросов", "Подождите минуту и попробуйте снова."),
+    },
+    Problem.FORGERY: {
+        "en": Text(
+            "This page is too old, or the request came from another site",
+            "Nothing was changed. Open the page again and repeat what you did.",
+        ),
+        "ru": Text(
+            "Страница устарела, или запрос пришёл с другого сайта",
+            "Ничего не изменено. Откройте страницу снова и повторите.",
+        ),
+    },
+    Problem.REFUSED: {
+        "en": Text("This cannot be done", "{what}"),
+        "ru": Text("Этого сделать нельзя", "{what}"),
+    },
+    Problem.BAD_INPUT: {
+        "en": Text("Something in the request is not right", "{what}"),
+        "ru": Text("В запросе что-то не так", "{what}"),
+    },
+    Problem.NO_CONTACT: {
+        "en": Text("This filter has no such contact", "It may have left the filter a moment ago."),
+        "ru": Text("В этом фильтре нет такого контакта", "Возможно, он только что покинул фильтр."),
+    },
+    Problem.CONTACTS_HIDDEN: {
+        "en": Text(
+            "Contacts are shown to the filter's owner only",
+            "The operator sees figures. CONTACTSYNC_OPERATOR_SEES_CONTACTS changes that.",
+        ),
+        "ru": Text(
+            "Контакты видит только владелец фильтра",
+            "Администратор видит цифры. Это меняет CONTACTSYNC_OPERATOR_SEES_CONTACTS.",
+        ),
+    },
+    Problem.TOO_LARGE: {
+        "en": Text("The request is too large", "Send less at once."),
+        "ru": Text("Запрос слишком велик", "Отправьте меньше за один раз."),
+    },
+    Problem.CHANGED_MEANWHILE: {
+        "en": Text("Somebody else has changed this meanwhile", "Look at it again, then repeat your change."),
+        "ru": Text("Это уже изменил кто-то другой", "Посмотрите снова и повторите изменение."),
+    },
+    Problem.NOT_JSON: {
+        "en": Text("The body is not JSON", "Send it with `Content-Type: application/json`."),
+        "ru": Text("Тело запроса не JSON", "Отправьте его с `Content-Type: application/json`."),
+    },
+    Problem.NOT_SIGNED_IN: {
+        "en": Text("Please sign in", "This page is for people who are signed in."),
+        "ru": Text("Войдите", "Эта страница для тех, кто вошёл."),
+    },
 }
 
 WORDS: Final[Mapping[Language, Mapping[str, str]]] = {

@@ -60,13 +60,13 @@ class Visits:
             relink=link.relink,
             shared=link.shared,
         )
-        put = Put(_visit_key(visit_id), orjson.dumps(asdict(visit)), ttl_s=OAUTH_VALID_S)
+        put = Put(visit_key(visit_id), orjson.dumps(asdict(visit)), ttl_s=OAUTH_VALID_S)
         await self._bus.commit(None, [put])
         return visit_id, visit
 
     async def find(self, visit_id: str, cookie: str | None) -> Visit | None:
         """None when it is over. Raises WrongBrowser when another browser began it; it stays open then."""
-        record = await self._bus.get(_visit_key(visit_id))
+        record = await self._bus.get(visit_key(visit_id))
         if record is None:
             return None
         visit = Visit(**known_to(Visit, orjson.loads(record.value)))
@@ -76,7 +76,7 @@ class Visits:
 
     async def end(self, visit_id: str) -> bool:
         """Use the visit up; False when somebody else has done that a moment ago."""
-        key = _visit_key(visit_id)
+        key = visit_key(visit_id)
         record = await self._bus.get(key)
         if record is None:
             return False
@@ -109,7 +109,7 @@ def browser_of(cookie: str) -> str:
     return hashlib.sha256(cookie.encode()).hexdigest()
 
 
-def _visit_key(visit_id: str) -> str:
+def visit_key(visit_id: str) -> str:
     return f"state.oauth.{visit_id}"
 
 

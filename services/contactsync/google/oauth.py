@@ -75,8 +75,10 @@ def authorisation_url(
     verifier: str,
     login_hint: str | None = None,
     scopes: tuple[str, ...] = SCOPES,
+    lasting: bool = True,
 ) -> str:
-    """Where a person grants access. `prompt=consent` makes Google give a refresh token every time."""
+    """Where a person grants access. `lasting`: `prompt=consent` makes Google give a refresh token every time; without
+    it there is none, as befits a mere sign-in (an account's hundredth refresh token ends its first)."""
     query = {
         "response_type": "code",
         "client_id": endpoints.client_id,
@@ -86,8 +88,8 @@ def authorisation_url(
         "nonce": nonce,
         "code_challenge": challenge(verifier),
         "code_challenge_method": "S256",
-        "access_type": "offline",
-        "prompt": "consent select_account",
+        "access_type": "offline" if lasting else "online",
+        "prompt": "consent select_account" if lasting else "select_account",
     }
     if login_hint:
         query["login_hint"] = login_hint

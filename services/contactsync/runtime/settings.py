@@ -140,6 +140,7 @@ class Settings(BaseSettings):
     ] = ()
     webhook_secret: Annotated[SecretStr | None, Field(examples=["the output of: openssl rand -hex 16"])] = None
     admin_token: Annotated[SecretStr | None, Field(examples=["the output of: openssl rand -hex 16"])] = None
+    operator_sees_contacts: Annotated[bool, Field(examples=["false"])] = False
 
     poll_planfix_seconds: Annotated[PositiveFloat, Finite, Field(examples=["60"])] = 60.0
     poll_google_seconds: Annotated[PositiveFloat, Finite, Field(examples=["60"])] = 60.0
