@@ -95,7 +95,10 @@ class Desk:
         """Whether this filter, not synchronised, is theirs to switch on."""
         listing = await self._directory.listing()
         return any(
-            one.filter_id == filter_id and one.owner is not None and self._theirs(who, filter_id, one.owner)
+            one.filter_id == filter_id
+            and one.owner is not None
+            and self._theirs(who, filter_id, one.owner)
+            and listing.is_active(one.owner)
             for one in listing.filters
         )
 
