@@ -219,14 +219,16 @@ async def world(**extra: str) -> AsyncIterator[World]:
         async def contacts(_subject: str, data: bytes) -> bytes:
             made.questions.append(orjson.loads(data))
             rows = made.contacts
-            return orjson.dumps({"contacts": rows, "total": len(rows), "states": {"in_sync": len(rows)}})
+            return orjson.dumps(
+                {"contacts": rows, "total": len(rows), "states": {"in_sync": len(rows)}, "next": None}
+            )
 
         async def contact(_subject: str, data: bytes) -> bytes:
             row = next((one for one in made.contacts if one["contact"] == orjson.loads(data)["contact"]), None)
             if row is None:
                 raise Refused("no such contact", 404)
             values = {"given": "Ada", "phones": [{"value": "+1 555 0100", "kind": "mobile"}]}
-            return orjson.dumps(row | {"planfix": values, "google": values | {"given": "Adah"}})
+            return orjson.dumps(row | {"planfix": values, "google": values | {"given": "Adah"}, "limits": {}})
 
         async def history(_subject: str, _data: bytes) -> bytes:
             return orjson.dumps({"entries": made.entries, "next": None})

@@ -116,14 +116,15 @@ class ContactRow(Answer):
     reason: str = ""
     notes: list[str] = []
     person: str | None = None
-    candidates: list[str] = []
+    candidates: list[Any] = []
     name: str = ""
     email: str = ""
     phone: str = ""
 
 
 class ContactPage(Answer):
-    """`total`: of this state and search; `states`: of this search, by state; `next`: the `after` that goes on."""
+    """`total`: of this state and search; `states`: of this search, by state; `next`: the `after` that goes on. A page
+    may be shorter than asked for."""
 
     contacts: list[ContactRow]
     total: int
@@ -136,15 +137,17 @@ class ContactSearch(Body):
 
     search: Annotated[str, Field(max_length=200)] = ""
     state: ContactState | None = None
-    after: Annotated[int, Field(ge=0, lt=10**15)] = 0
+    after: Annotated[int, Field(gt=-(10**15), lt=10**15)] = 0
     limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = 50
 
 
 class ContactDetail(ContactRow):
-    """Both sides' values as last known, by field: a text, or a list of elements."""
+    """Both sides' values as last known, by field: a text, or a list of elements; null: never seen. `limits`: field, or
+    field and element, to the reason why it is not carried over."""
 
-    planfix: dict[str, Any] = {}
-    google: dict[str, Any] = {}
+    planfix: dict[str, Any] | None = None
+    google: dict[str, Any] | None = None
+    limits: dict[str, str] = {}
 
 
 class HistoryEntry(Answer):
@@ -318,7 +321,7 @@ OPERATIONS: Final = (
         ContactPage,
         query=(
             ("state", {"type": "string", "enum": [one.value for one in ContactState]}, "Only in this state."),
-            ("after", _NUMBER, "Only numbers after this one."),
+            ("after", {**_NUMBER, "minimum": 1 - 10**15}, "What `next` of the page before said."),
             _LIMIT,
         ),
     ),

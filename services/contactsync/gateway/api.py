@@ -138,7 +138,7 @@ class Api:
         state = request.query.get("state")
         if state is not None and state not in set(ContactState):
             raise Refusal(Problem.BAD_INPUT, what=f"state: not one of {', '.join(ContactState)}")
-        after = number_or_none(request, "after", least=0) or 0
+        after = after_in(request)
         return await self._page(who, filter_in(request), state, "", after, limit_in(request))
 
     async def search(self, request: web.Request, who: Who) -> Any:
@@ -147,11 +147,7 @@ class Api:
         return await self._page(who, filter_id, state, body.search, body.after, body.limit)
 
     async def _page(self, who: Who, filter_id: str, state: str | None, search: str, after: int, limit: int) -> Any:
-        found = await self._desk.contacts(
-            who, filter_id, state=state, search=search.strip() or None, after=after, limit=limit
-        )
-        rows = found["contacts"]
-        return found | {"next": rows[-1]["contact"] if len(rows) >= limit else None}
+        return await self._desk.contacts(who, filter_id, state=state, search=search.strip(), after=after, limit=limit)
 
     async def contact(self, request: web.Request, who: Who) -> Any:
         return await self._desk.contact(who, filter_in(request), number_in(request.match_info, "contact"))
@@ -281,6 +277,15 @@ def limit_in(request: web.Request) -> int:
     if limit is not None and limit > rest.PAGE_MAX:
         raise Refusal(Problem.BAD_INPUT, what=f"limit: at most {rest.PAGE_MAX}")
     return 50 if limit is None else limit
+
+
+def after_in(request: web.Request) -> int:
+    """Where a page begins, as the page before it said."""
+    text = request.query.get("after", "0")
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 15):
+        raise Refusal(Problem.BAD_INPUT, what="after: not a number")
+    return int(text)
 
 
 def number_or_none(request: web.Request, name: str, *, least: int) -> int | None:

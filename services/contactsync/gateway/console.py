@@ -183,16 +183,16 @@ class Console:
         )
         if state and state not in set(ContactState):
             raise Refusal(Problem.BAD_INPUT, what=f"state: {state[:40]!r}")
-        if after and not (after.isascii() and after.isdigit() and len(after) <= 15):
+        if after and not (
+            after.removeprefix("-").isascii() and after.removeprefix("-").isdigit() and len(after) <= 16
+        ):
             raise Refusal(Problem.BAD_INPUT, what="after: not a number")
         if len(words) > 200:
             raise Refusal(Problem.BAD_INPUT, what="q: more than 200 characters")
         status = await self._desk.status(who, filter_id)
         found = await self._desk.contacts(
-            who, filter_id, state=state or None, search=words or None, after=int(after or 0), limit=PAGE
+            who, filter_id, state=state or None, search=words, after=int(after or 0), limit=PAGE
         )
-        rows = found["contacts"]
-        more = rows[-1]["contact"] if len(rows) >= PAGE else None
         return await self._page(
             request,
             who,
@@ -202,7 +202,7 @@ class Console:
             state=state,
             words_given=words,
             after=after,
-            more=more,
+            more=found["next"],
             done=done_of(request),
         )
 

@@ -50,6 +50,8 @@ batch id.
 _NOTHING_FOUND = 10037
 _SINGLY_MAX = 64
 _MULTI_LAST_MAX = 1000  # the server's limit is 1024 (413)
+_TOO_MANY = 413
+_PEEKS_MAX = 5
 _LOAD_BATCH = 100_000
 _LOAD_SILENCE_S = 10.0
 
@@ -246,15 +248,34 @@ class NatsState:
     # ---- many keys
 
     def load(self, pattern: str, since_seq: int | None = None) -> AsyncIterator[Record]:
-        """All of it through a consumer, complete up to the last epoch that we claimed.
+        """All of it, complete up to the last epoch that we claimed.
 
-        The consumer may run on a replica that lags behind. Our newest epoch record comes after everything
+        Whoever answers may be a replica that lags behind. Our newest epoch record comes after everything
         that an earlier owner could commit: once that has been seen, nothing is missing.
         """
         if since_seq is not None:
             return self._newer(pattern, since_seq)
         barrier = self._barrier if self._barrier and not pattern.startswith(("epoch.", ">")) else None
-        return self._consumed(pattern, barrier=barrier)
+        return self._all_of(pattern, barrier)
+
+    async def _all_of(self, pattern: str, barrier: tuple[str, int] | None) -> AsyncGenerator[Record, None]:
+        """In one answer where it fits into one, with the barrier's record from the same moment. A consumer would look
+        at every message of the stream for it, those of a thousand other filters, too.
+        """
+        try:
+            found = await self.peek([pattern, barrier[0]] if barrier else [pattern])
+        except Refused as error:
+            if error.code != _TOO_MANY:
+                raise
+        else:
+            reached = found.pop(barrier[0], None) if barrier else None
+            if barrier is None or (reached is not None and reached.seq >= barrier[1]):
+                for record in found.values():
+                    yield record
+                return
+        async with contextlib.aclosing(self._consumed(pattern, barrier=barrier)) as records:
+            async for record in records:
+                yield record
 
     async def _newer(self, pattern: str, seq: int) -> AsyncGenerator[Record, None]:
         """Asked of the leader one by one: mostly there are none or few. Of many a consumer brings those that its
@@ -357,13 +378,23 @@ class NatsState:
         return found
 
     async def peek(self, patterns: Sequence[str]) -> dict[str, Record]:
-        found: dict[str, Record] = {}
-        async for message in self.direct(STATE, {"multi_last": [as_filter(pattern) for pattern in patterns]}):
-            headers = message.headers or {}
-            if DELETED not in headers:
-                subject = headers["Nats-Subject"]
-                found[subject] = Record(subject, message.data, int(headers["Nats-Sequence"]))
-        return found
+        body = {"multi_last": [as_filter(pattern) for pattern in patterns]}
+        for _ in range(_PEEKS_MAX):
+            found: dict[str, Record] = {}
+            left: int | None = None
+            async for message in self.direct(STATE, body):
+                headers = message.headers or {}
+                counted = int(headers["Nats-Num-Pending"])
+                if left is not None and counted != left - 1:
+                    break
+                left = counted
+                if DELETED not in headers:
+                    subject = headers["Nats-Subject"]
+                    found[subject] = Record(subject, message.data, int(headers["Nats-Sequence"]))
+            # The server notes what there is and then reads it: what was written over in between would be missing.
+            if not left:
+                return found
+        raise Transient("the state changes faster than it can be read")
 
     async def copies(self) -> int:
         return int((await self._link.api(f"STREAM.INFO.{STATE}"))["config"]["num_replicas"])
