@@ -142,8 +142,8 @@ class ContactSearch(Body):
 
 
 class ContactDetail(ContactRow):
-    """Both sides' values as last known, by field: a text, or a list of elements; null: never seen. `limits`: field, or
-    field and element, to the reason why it is not carried over."""
+    """Both sides' values as last known, by field: a text, or a list of elements; null: never seen. `limits`: field,
+    or field and element, to the reason why it is not carried over."""
 
     planfix: dict[str, Any] | None = None
     google: dict[str, Any] | None = None

@@ -58,9 +58,9 @@ class ServerNotFound(Exception):
 
 
 MEMORY_SOFT_LIMIT = "240MiB"
-"""Go's collector works harder near it; the server may still take more. A first sync of 25,000 contacts otherwise leaves
-hundreds of megabytes of garbage behind; a limit below what is really needed (half as much, for the index of 100,000
-contacts) would have it collect all the time (tests/benchmarks)."""
+"""Go's collector works harder near it; the server may still take more. A first sync of 25,000 contacts otherwise
+leaves hundreds of megabytes of garbage behind; a limit below what is really needed (half as much, for the index of
+100,000 contacts) would have it collect all the time (tests/benchmarks)."""
 
 
 class ServerFailed(Exception):
