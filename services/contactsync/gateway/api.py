@@ -21,7 +21,7 @@ from contactsync.gateway.live import Live, TooManyPages
 from contactsync.gateway.places import Places
 from contactsync.gateway.problems import Problem, Refusal
 from contactsync.gateway.rate import Rate
-from contactsync.gateway.security import CSRF_HEADER, SAFE, require_csrf, require_same_site, stream_headers
+from contactsync.gateway.security import CSRF_HEADER, SAFE, headers_of, require_csrf, require_same_site
 from contactsync.gateway.sessions import Kind, Sessions, Tokens, Who, same
 from contactsync.gateway.signin import SIGNED_IN_COOKIE
 from contactsync.gateway.texts import PROBLEMS
@@ -178,7 +178,7 @@ class Api:
         filter_id = filter_in(request)
         await self._desk.status(who, filter_id)
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
-        response = web.StreamResponse(headers=stream_headers(self._places.https) | headers)
+        response = web.StreamResponse(headers=headers_of(self._places) | headers)
         await response.prepare(request)
 
         async def beat() -> None:

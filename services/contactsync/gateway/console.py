@@ -20,7 +20,7 @@ from contactsync.gateway.live import Live, TooManyPages
 from contactsync.gateway.pages import Pages
 from contactsync.gateway.places import Places
 from contactsync.gateway.problems import Problem, Refusal
-from contactsync.gateway.security import CSRF_FIELD, require_csrf, require_same_site, stream_headers
+from contactsync.gateway.security import CSRF_FIELD, headers_of, require_csrf, require_same_site
 from contactsync.gateway.sessions import Kind, Sessions, Who
 from contactsync.gateway.signin import SIGNED_IN_COOKIE, SignIn
 from contactsync_contracts import subjects
@@ -117,10 +117,11 @@ class Console:
         except Refusal as refusal:
             if refusal.problem is not Problem.NOT_SYNCED:
                 raise
-            if fresh and who.filter_id == filter_id:
+            theirs = who.filter_id == filter_id or await self._desk.may_activate(who, filter_id)
+            if fresh and theirs and not who.operator:
                 # The command is on its way to the filter's actor.
                 status = {"filter_id": filter_id, "name": "", "state": "enabling", "two_way": True}
-            elif not who.operator and await self._desk.may_activate(who, filter_id):
+            elif theirs and not who.operator:
                 return await self._page(request, who, "activate.html", filter_id=filter_id)
             else:
                 raise
@@ -143,7 +144,7 @@ class Console:
         who = await self._require(request)
         await self._desk.status(who, filter_id)
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
-        response = web.StreamResponse(headers=stream_headers(self._places.https) | headers)
+        response = web.StreamResponse(headers=headers_of(self._places) | headers)
         await response.prepare(request)
 
         async def beat() -> None:

@@ -23,6 +23,8 @@ class Places:
     base: str
     https: bool
     allowed_domains: tuple[str, ...]
+    google: str
+    """The origin of Google's consent page."""
 
     @property
     def callback(self) -> str:
@@ -49,10 +51,11 @@ class Places:
 
 
 def places_of(settings: Settings) -> Places:
-    parts = urlsplit(settings.public_url)
+    parts, consent = urlsplit(settings.public_url), urlsplit(settings.google_auth_url)
     return Places(
         root=settings.public_url,
         base=parts.path or "/",
         https=parts.scheme == "https",
         allowed_domains=settings.google_allowed_domains,
+        google=f"{consent.scheme}://{consent.netloc}",
     )

@@ -3,13 +3,14 @@ errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from contactsync.gateway.places import Places
 from contactsync.gateway.problems import Problem, Refusal
 from contactsync.gateway.sessions import Who, same
 from contactsync.runtime.bus import BusError
@@ -23,11 +24,11 @@ SAFE: Final = ("GET", "HEAD", "OPTIONS")
 Shown = Callable[[web.Request, Refusal], web.StreamResponse]
 """How a refusal is told: as a page, or as problem+json to a program."""
 
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'self'{onward}; frame-ancestors 'none'"
+)
 _HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -40,11 +41,16 @@ _HEADERS: Final = {
 log = get_logger("gateway")
 
 
-def middlewares(shown: Shown, *, https: bool) -> list[Middleware]:
+def headers_of(places: Places) -> dict[str, str]:
+    """What every answer carries; the middlewares see to it, but for an answer that is begun before they see it."""
+    # The form that switches a filter on leads to Google, and a browser holds redirects of forms to the policy, too.
+    onward = f" {places.google}" if places.google else ""
+    headers = _HEADERS | {"Content-Security-Policy": _POLICY.format(onward=onward)}
+    return headers | ({"Strict-Transport-Security": "max-age=31536000"} if places.https else {})
+
+
+def middlewares(shown: Shown, headers: Mapping[str, str]) -> list[Middleware]:
     """Outermost first: headers on everything, then refusals as pages."""
-    headers = dict(_HEADERS)
-    if https:
-        headers["Strict-Transport-Security"] = "max-age=31536000"
 
     @web.middleware
     async def with_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -82,11 +88,6 @@ def middlewares(shown: Shown, *, https: bool) -> list[Middleware]:
             return shown(request, Refusal(Problem.BROKEN))
 
     return [with_headers, with_pages]
-
-
-def stream_headers(https: bool) -> dict[str, str]:
-    """For an answer that is begun before the middlewares see it."""
-    return _HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if https else {})
 
 
 def require_same_site(request: web.Request, root: str) -> None:

@@ -117,7 +117,7 @@ class Gateway:
 
     def app(self) -> web.Application:
         app = web.Application(
-            middlewares=security.middlewares(self._shown, https=self._places.https),
+            middlewares=security.middlewares(self._shown, security.headers_of(self._places)),
             client_max_size=security.BODY_BYTES_MAX,
         )
         base = self._places.base

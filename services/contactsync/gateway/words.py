@@ -121,7 +121,7 @@ _BOTH: Final[Mapping[str, tuple[str, str]]] = {
     "same": ("It is the same", "Это он"),
     "separate": ("It is somebody else", "Это другой человек"),
     "all_new": ("None of them is a duplicate", "Среди них нет дубликатов"),
-    "values": ("Values on both sides", "Значения с обеих сторон"),
+    "both_values": ("Values on both sides", "Значения с обеих сторон"),
     "field": ("Field", "Поле"),
     "history": ("History", "История"),
     "no_history": ("Nothing has happened yet.", "Пока ничего не происходило."),
