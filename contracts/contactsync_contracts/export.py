@@ -201,6 +201,19 @@ _STATUS: Final = _object(
     | {"type": ["object", "null"]},
 )
 
+_CONTACT_ROW: Final[Json] = _object(
+    ("contact", "state"),
+    contact={"type": ["integer", "null"], "description": "Null for a person under the label without a contact."},
+    state=_TEXT,
+    reason=_TEXT,
+    notes={"type": "array", "items": _TEXT},
+    person={"type": ["string", "null"]},
+    candidates={"type": "array"},
+    name=_TEXT,
+    email=_TEXT,
+    phone=_TEXT,
+)
+
 _QUERIES: Final[dict[str, tuple[str, str, Json, Json]]] = {
     "filters": (
         "reconciler",
@@ -218,21 +231,72 @@ _QUERIES: Final[dict[str, tuple[str, str, Json, Json]]] = {
             state={"type": ["string", "null"]},
             after={"type": "integer", "description": "Contacts with a higher number only."},
             limit={"type": "integer", "maximum": 1000},
+            search={"type": "string", "maxLength": 200, "description": "Words that all have to be found."},
+            names={"type": "boolean", "description": "Rows with name, first e-mail and first phone."},
         ),
         _object(
             ("contacts",),
-            contacts={
-                "type": "array",
-                "items": _object(
-                    ("contact", "state"),
-                    contact={"type": ["integer", "null"]},
-                    state=_TEXT,
-                    reason=_TEXT,
-                    notes={"type": "array", "items": _TEXT},
-                ),
-            },
+            contacts={"type": "array", "items": _CONTACT_ROW},
             total={"type": "integer"},
+            states={"type": "object", "additionalProperties": {"type": "integer"}},
+            next={"type": ["integer", "null"], "description": "The `after` of the following page."},
         ),
+    ),
+    "contact": (
+        "reconciler",
+        "One contact with both sides' values as last seen.",
+        _object(("filter_id", "contact"), filter_id=_FILTER_ID, contact={"type": "integer", "minimum": 1}),
+        _CONTACT_ROW
+        | {
+            "properties": _CONTACT_ROW["properties"]
+            | {
+                "planfix": {"type": ["object", "null"]},
+                "google": {"type": ["object", "null"]},
+                "limits": {"type": "object", "additionalProperties": _TEXT},
+            }
+        },
+    ),
+    "preview": (
+        "reconciler",
+        "What a sync would do now, without any effect; takes as long as reading both sides.",
+        _object(("filter_id",), filter_id=_FILTER_ID, two_way={"type": ["boolean", "null"]}),
+        _object(
+            ("filter_id", "state", "plans", "would"),
+            filter_id=_FILTER_ID,
+            state=_TEXT,
+            reason=_TEXT,
+            plans={"type": "array", "items": {"type": "object"}},
+            would={"type": "array", "items": {"type": "object"}},
+        ),
+    ),
+    "history": (
+        "reconciler",
+        "What was done to a filter's contacts, the newest first.",
+        _object(
+            ("filter_id",),
+            filter_id=_FILTER_ID,
+            contact={"type": ["integer", "null"]},
+            run={"type": ["string", "null"]},
+            before={"type": ["string", "null"]},
+            limit={"type": "integer", "maximum": 1000},
+        ),
+        _object(
+            ("entries", "next"),
+            entries={"type": "array", "items": {"type": "object"}},
+            next={"type": ["string", "null"], "description": "The `before` of the following page."},
+        ),
+    ),
+    "request": (
+        "reconciler",
+        "What came of a command.",
+        _object(("filter_id", "request_id"), filter_id=_FILTER_ID, request_id=_TEXT),
+        _object(("done", "refused"), done={"type": "boolean"}, refused=_TEXT, undo={"type": "object"}),
+    ),
+    "export": (
+        "reconciler",
+        "Everything stored of a filter, page by page: first the overview, then `links`, `history` or `others`.",
+        _object(("filter_id",), filter_id=_FILTER_ID),
+        {"type": "object"},
     ),
     "link": (
         "gateway",
