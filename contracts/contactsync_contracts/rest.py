@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from contactsync_contracts.messages import Breakers, ContactNumber, ContactState, FilterState, NewContactDefaults
@@ -94,7 +94,12 @@ class FilterSettings(Answer):
     """Null: as the installation has it."""
 
     two_way: bool
-    conflict: Literal["newest", "planfix", "google"] | None = None
+    conflict: Annotated[
+        Literal["newest", "planfix", "google"] | None,
+        BeforeValidator(
+            lambda stored: stored or None, json_schema_input_type=Literal["newest", "planfix", "google"] | None
+        ),
+    ] = None
     breakers: Breakers | None = None
     new_contact: NewContactDefaults | None = None
 
@@ -428,7 +433,8 @@ def _operation(one: Operation) -> Json:
     if parameters:
         made["parameters"] = parameters
     if one.body is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(one.body)}}}
+        needed = any(field.is_required() for field in one.body.model_fields.values())
+        made["requestBody"] = {"required": needed, "content": {"application/json": {"schema": _ref(one.body)}}}
     return made
 
 

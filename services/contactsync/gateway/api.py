@@ -59,7 +59,8 @@ class Api:
         root = self._places.base.rstrip("/") + rest.PREFIX
         app.router.add_get(f"{root}/openapi.json", self._document)
         for one in rest.OPERATIONS:
-            app.router.add_route(one.method.upper(), root + one.path, self._answering(one, getattr(self, one.name)))
+            path = one.path.replace("{contact}", "{contact:[0-9]{1,15}}")  # `search` is none
+            app.router.add_route(one.method.upper(), root + path, self._answering(one, getattr(self, one.name)))
 
     def _answering(
         self, one: rest.Operation, handle: Handle
