@@ -21,6 +21,7 @@ from contactsync.gateway.desk import Desk
 from contactsync.gateway.directory import Directory
 from contactsync.gateway.links import Signer
 from contactsync.gateway.live import Live
+from contactsync.gateway.notices import Notices, ways_of
 from contactsync.gateway.pages import STATIC, Pages
 from contactsync.gateway.places import places_of
 from contactsync.gateway.problems import Refusal
@@ -112,6 +113,12 @@ class Gateway:
             rate=Rate(clock),
         )
         self._routes = (signin, console, api, self.activation)
+        self._notices = Notices(
+            bus,
+            ways_of(settings, directory),
+            page=lambda filter_id: f"{places.root}filters/{subjects.token(filter_id)}",
+            clock=clock,
+        )
         secret = settings.webhook_secret
         self._webhooks = Webhooks(bus, secret.get_secret_value() if secret else None, clock)
 
@@ -144,6 +151,8 @@ class Gateway:
             await web.TCPSite(runner, host, port).start()
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._webhooks.run)
+                if self._notices.ways:
+                    tasks.start_soon(self._notices.run)
                 yield int(runner.addresses[0][1])
                 tasks.cancel_scope.cancel()
 

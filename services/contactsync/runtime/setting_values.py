@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from email.utils import parseaddr
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -29,6 +30,21 @@ def _url(*schemes: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _smtp_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("must be an address that starts with smtp:// or smtps://")
+    _ = parts.port  # raises ValueError when it is no port
+    return value
+
+
+def _sender(value: str) -> str:
+    name, _, domain = parseaddr(value)[1].rpartition("@")
+    if not name or "." not in domain or not value.isprintable():
+        raise ValueError("must be an e-mail address, with or without a name")
+    return value
 
 
 def _with_slash(value: str) -> str:
@@ -160,6 +176,8 @@ def is_loopback(host: str) -> bool:
 
 BreakerLimit = Annotated[Limit, BeforeValidator(_limit)]
 HttpUrl = Annotated[str, _url("http", "https")]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
+Sender = Annotated[str, AfterValidator(_sender)]
 FirstSync = Annotated[Literal["auto", "approve"], BeforeValidator(_lower)]
 HttpRoot = Annotated[str, _url("http", "https"), AfterValidator(_with_slash)]
 NatsUrls = Annotated[str, AfterValidator(_nats_url)]

@@ -40,6 +40,8 @@ from contactsync.runtime.setting_values import (
     Port,
     Region,
     SecretKeys,
+    Sender,
+    SmtpUrl,
     Supervisor,
     Zone,
     is_loopback,
@@ -141,6 +143,10 @@ class Settings(BaseSettings):
     webhook_secret: Annotated[SecretStr | None, Field(examples=["the output of: openssl rand -hex 16"])] = None
     admin_token: Annotated[SecretStr | None, Field(examples=["the output of: openssl rand -hex 16"])] = None
     operator_sees_contacts: Annotated[bool, Field(examples=["false"])] = False
+    notice_webhook_url: Annotated[HttpUrl | None, Field(examples=["https://chat.acme.com/hooks/contactsync"])] = None
+    notice_webhook_secret: Annotated[SecretStr | None, Field(examples=["the output of: openssl rand -hex 16"])] = None
+    smtp_url: Annotated[SmtpUrl | None, Field(examples=["smtp://user:password@mail.acme.com:587"])] = None
+    notice_from: Annotated[Sender | None, Field(examples=["Contactsync <contactsync@acme.com>"])] = None
 
     poll_planfix_seconds: Annotated[PositiveFloat, Finite, Field(examples=["60"])] = 60.0
     poll_google_seconds: Annotated[PositiveFloat, Finite, Field(examples=["60"])] = 60.0
