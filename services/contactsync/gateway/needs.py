@@ -37,7 +37,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "Аккаунт Google заполнен; остальные контакты фильтра задержаны.",
     ),
     FILTER_PROBLEM: (
-        "The filter cannot be synchronised: it is gone, its owner is not active, or Planfix's plan does not allow it.",
+        "The filter cannot be synchronised: it is gone, its owner is not active, or Planfix's plan forbids it.",
         "Фильтр нельзя синхронизировать: его нет, его владелец не активен или не позволяет тариф Планфикса.",
     ),
 }

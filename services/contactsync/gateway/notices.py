@@ -203,12 +203,12 @@ class Notices:
             (need, way) for need in needs for way in self.ways if _is_due(after.get(need.kind), need, way.name, now)
         ]
         for need, way in due:
-            one = after.get(need.kind)
-            if one is None or one["episode"] != need.episode:
-                one = {"episode": need.episode, "began_at": now, "seen_at": now, "ways": {}}
-            state = one["ways"].get(way.name, {"tries": 0})
+            before = after.get(need.kind)
+            if before is None or before["episode"] != need.episode:
+                before = {"episode": need.episode, "began_at": now, "seen_at": now, "ways": {}}
+            state = before["ways"].get(way.name, {"tries": 0})
             claimed = state | {"again_at": now + CLAIM_S, "tries": state["tries"] + 1}
-            after[need.kind] = one | {"ways": one["ways"] | {way.name: claimed}}
+            after[need.kind] = before | {"ways": before["ways"] | {way.name: claimed}}
         if after == told:
             return
         if not after:
