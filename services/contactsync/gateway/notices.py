@@ -2,7 +2,7 @@
 
 Statuses are asked for again and again, so that no lost event loses a notice. One record `state.notice.<filter>` says
 what was told of which kind; replicas of the gateway take turns by compare-and-set. Who dies between sending and
-recording leaves a claim that runs out: then the notice is sent again, under the same id, by which a receiver knows it.
+recording leaves a claim that runs out: then the notice is sent again, under the id by which a receiver knows it.
 """
 
 from __future__ import annotations
