@@ -74,8 +74,9 @@ def lines_of(found: dict[str, Any]) -> list[str]:
 
 
 def example_of(row: dict[str, Any]) -> str:
-    """`contact 12: notes "a" -> "b"`."""
+    """`contact 12 (Ada Adams): notes "a" -> "b"`."""
     who = f"contact {row['contact']}" if row.get("contact") else str(row.get("person"))
+    who += f" ({row['name']})" if row.get("name") else ""
     changes = ", ".join(
         f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in row.get("fields", {}).items()
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from contactsync.reconciler.core.previewing import with_newcomers
+from contactsync.reconciler.core.previewing import called, with_newcomers
 from contactsync_contracts.messages import Candidate, ContactCandidates, GoogleCandidates
 
 By = Literal["stamp", "email", "phone"]
@@ -34,3 +34,9 @@ def test_candidates_are_as_if_the_watcher_had_read_on(older: Any, moved: Any, ne
     corrected = with_newcomers(answer, moved, later)
     assert corrected.answers[0].candidates == people(*expected)
     assert corrected.answers[1] == ContactCandidates(contact=2)
+
+
+def test_people_read_names_in_a_preview() -> None:
+    assert called({"given": "Ada", "family": "Adams"}, {"given": "Adah"}) == "Ada Adams"
+    assert called({"notes": "x"}, None, {"company": "Acme", "given": ""}) == "Acme"
+    assert called(None, {}) == ""

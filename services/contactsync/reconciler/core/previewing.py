@@ -14,7 +14,7 @@ from contactsync.reconciler.core.breaker import Frozen
 from contactsync.reconciler.core.link import Arrival, Link, Pending
 from contactsync.reconciler.core.match import certain
 from contactsync.reconciler.core.step import Step
-from contactsync_contracts.contact import Contact
+from contactsync_contracts.contact import NAME_FIELDS, Contact
 from contactsync_contracts.messages import ContactCandidates, GoogleCandidates
 
 EXAMPLES_MAX: Final = 20
@@ -45,8 +45,8 @@ class Preview:
             self.known[contact] = link
             earlier = before.get(contact)
             row = _row(earlier, link) if link is not None else None
-            if row is not None:
-                self.rows[str(contact)] = row
+            if row is not None and link is not None:
+                self.rows[str(contact)] = row | {"name": called(link.planfix, link.google, link.base_planfix)}
         for source_id, arrival in step.arrivals.items():
             if arrival is not None and (row := _arrival_row(arrival)) is not None:
                 self.rows[source_id] = row
@@ -79,7 +79,11 @@ def with_newcomers(
 
 def frozen_rows(links: Iterable[tuple[Link, Pending | None]]) -> list[dict[str, Any]]:
     """Of links whose action waits in a plan: what the action is now (None: not wanted any more)."""
-    return [_action_row(link, pending) for link, pending in links if pending is not None]
+    return [
+        _action_row(link, pending) | {"name": called(link.planfix, link.google, link.base_planfix)}
+        for link, pending in links
+        if pending is not None
+    ]
 
 
 def _row(before: Link | None, link: Link) -> dict[str, Any] | None:
@@ -116,7 +120,14 @@ def _action_row(link: Link, pending: Pending) -> dict[str, Any]:
 def _arrival_row(arrival: Arrival) -> dict[str, Any] | None:
     if arrival.stage in ("matching", "creating") or arrival.frozen is not None:
         fields = _changes({}, arrival.source or arrival.google)
-        return {"action": "planfix create", "contact": None, "person": arrival.resource, "fields": fields}
+        name = called(arrival.source or arrival.google)
+        return {
+            "action": "planfix create",
+            "contact": None,
+            "person": arrival.resource,
+            "fields": fields,
+            "name": name,
+        }
     return None
 
 
@@ -125,6 +136,15 @@ def _changes(before: Contact, after: Contact) -> dict[str, list[Any]]:
     return {
         name: [plain(before.get(name, "")), plain(value)] for name, value in after.items() if value or name in before
     }
+
+
+def called(*contents: Contact | None) -> str:
+    """How people call whoever has this content: the first name that one of them has; empty where none has one."""
+    for content in contents:
+        parts = [str(content.get(name) or "") for name in (*NAME_FIELDS, "company")] if content else []
+        if found := " ".join(filter(None, parts[:3])) or (parts[3] if parts else ""):
+            return found
+    return ""
 
 
 def plain(value: object) -> object:
