@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from contactsync.reconciler.core import loops, reasons
 from contactsync.reconciler.core.link import Link
+from contactsync.reconciler.core.outline import Outline
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import ContactState
 
@@ -41,7 +42,7 @@ class Entry:
         "unbegun",
     )
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link | Outline) -> None:
         self.contact = link.contact
         self.resource = link.resource
         self.etag = link.etag
@@ -68,12 +69,12 @@ class Entry:
         self.unbegun = is_unbegun(link)
 
 
-def is_unbegun(link: Link) -> bool:
+def is_unbegun(link: Link | Outline) -> bool:
     """Its partner was found by match, and nothing was written yet that would tie them."""
     return link.resource is not None and link.own is None and not link.stamped and link.pending is None
 
 
-def state_of(link: Link) -> ContactState:
+def state_of(link: Link | Outline) -> ContactState:
     if link.merged_into is not None:
         return ContactState.MERGED
     if link.dismissed:
@@ -117,7 +118,7 @@ class Index:
     def owner_of(self, resource: str) -> int | None:
         return self._resources.get(resource)
 
-    def put(self, link: Link) -> None:
+    def put(self, link: Link | Outline) -> None:
         contact = link.contact
         old = self._entries.get(contact)
         if old is not None:

@@ -201,8 +201,6 @@ def contact_from_json(stored: dict[str, Any]) -> Contact:
     }
 
 
-KEY_FIELDS: Final = ("given", "family", "company", "phones", "emails")
-
 _SAME = "="
 """Stands for "equal to what is there now" in place of a base: most links are in sync."""
 
@@ -262,16 +260,6 @@ def link_from_json(stored: dict[str, Any]) -> Link:
         values["own"] = Kept(values["own"])
     values.setdefault("limits", {})
     return replace(_BLANK, **values)
-
-
-def outline_from_json(stored: dict[str, Any]) -> Link:
-    """Enough of a link for the index: of one at rest without the contents but what tells copies apart
-    (`loops.key_of`). 25,000 of them may be read before a filter's first action."""
-    light = stored | {name: {} for name in ("google", "base_planfix", "base_google") if name in stored}
-    if (planfix := stored.get("planfix")) is not None:
-        light["planfix"] = {name: planfix[name] for name in KEY_FIELDS if name in planfix}
-    link = link_from_json(light)
-    return link_from_json(stored) if link.open else link
 
 
 def _pending_to_json(pending: Pending) -> dict[str, Any]:

@@ -11,8 +11,11 @@ from typing import Final
 
 from contactsync.reconciler.core.breaker import DAY_S, digest_of
 from contactsync.reconciler.core.changes import replace
-from contactsync.reconciler.core.link import KEY_FIELDS, Link
+from contactsync.reconciler.core.link import Link
 from contactsync_contracts.contact import Contact
+
+_NAMES: Final = ("given", "family", "company")
+_NUMBERS: Final = ("phones", "emails")
 
 FLIPS_MAX: Final = 3
 """The same value written so often to one contact within a day: something changes it back each time."""
@@ -42,12 +45,12 @@ def flips(link: Link, target: Contact, since: float, now: float) -> bool:
     return sum(at > begin and value == digest for at, value in link.turns) >= FLIPS_MAX - 1
 
 
-def key_of(fields: Contact | None) -> tuple[object, ...] | None:
+def key_of(fields: Mapping[str, object] | None) -> tuple[object, ...] | None:
     """What two copies of one contact share: names and numbers, and addresses where there is no number."""
     if not fields:
         return None
-    names = tuple(str(fields.get(name, "")).casefold() for name in KEY_FIELDS[:3])
-    for name in KEY_FIELDS[3:]:
+    names = tuple(str(fields.get(name, "")).casefold() for name in _NAMES)
+    for name in _NUMBERS:
         value = fields.get(name)
         if isinstance(value, tuple) and value:
             return (*names, *sorted(element.key for element in value))

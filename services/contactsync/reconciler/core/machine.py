@@ -38,6 +38,7 @@ from contactsync.reconciler.core.filter import FilterRecord
 from contactsync.reconciler.core.filter import Undo as UndoProgress
 from contactsync.reconciler.core.index import Index
 from contactsync.reconciler.core.link import Arrival, Link
+from contactsync.reconciler.core.outline import Outline
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync_contracts.messages import (
@@ -128,10 +129,10 @@ class Machine:
     def arrivals(self) -> Arrived:
         return self._draft.arrivals
 
-    def know(self, link: Link) -> None:
+    def know(self, link: Link | Outline) -> None:
         """A stored link, at the start: the index keeps a few words of it; open ones are kept, to be said again."""
         self._draft.index.put(link)
-        if link.open:
+        if isinstance(link, Link) and link.open:
             self._open_at_start.append(link)
 
     # ---- what has to be read first
