@@ -50,7 +50,9 @@ pendings = st.builds(
 values = st.none() | texts | st.builds(Element, texts, texts, texts)
 turns = st.dictionaries(st.sampled_from(["notes", "phones:+1"]), st.builds(Turn, values, values), max_size=2)
 undoings = st.builds(Undoing, texts, texts, planfix=turns, google=turns, tried=st.booleans(), unlink=texts)
-holds = st.builds(Hold, st.sampled_from([state.value for state in ContactState]), texts, st.lists(texts, max_size=2).map(tuple))
+holds = st.builds(
+    Hold, st.sampled_from([state.value for state in ContactState]), texts, st.lists(texts, max_size=2).map(tuple)
+)
 links = st.builds(
     Link,
     contact=st.integers(1, 9),

@@ -27,8 +27,8 @@ from contactsync.reconciler.core.link import (
     link_to_json,
 )
 from contactsync.reconciler.core.machine import Event, Machine
-from contactsync.reconciler.core.outline import outlined
 from contactsync.reconciler.core.outbox import Outbox, Outgoing
+from contactsync.reconciler.core.outline import outlined
 from contactsync.reconciler.core.policy import Policy
 from contactsync.reconciler.core.step import Step
 from contactsync.reconciler.past import kept, name_of
