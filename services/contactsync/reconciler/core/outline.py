@@ -1,5 +1,5 @@
-"""A stored link as the index needs it. 25,000 of them may be read before a filter's first action, so of a link at rest
-just these fields are decoded (an eighth of the time of the whole, tests/benchmarks: a million links).
+"""A stored link as the index needs it. 25,000 of them may be read before a filter does anything, so of a link at rest
+just these fields are decoded (an eighth of the time of the whole; tests/benchmarks, a million links).
 """
 
 from __future__ import annotations
