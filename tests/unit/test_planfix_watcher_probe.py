@@ -64,17 +64,38 @@ def test_every_page_says_whether_more_may_come(
 def test_nothing_is_told_before_the_probes_are_answered() -> None:
     listing = Listing("f", 3, Known(), ("r",), probe=5000)
     told = []
-    for _ in range(4):  # a page, two probes, another page
+    for _ in range(5):  # two pages, two probes, another page
         told.append(len(listing.take(answer(listing.ask(), 300, 0), 5.0)))
-    assert told == [0, 0, 1, 1]
+    assert told == [0, 0, 0, 2, 1]
+
+
+@pytest.mark.parametrize(("most", "hint"), [(100, None), (99, 100), (1, 2)])
+def test_what_one_page_holds_is_not_asked_about(most: int, hint: int | None) -> None:
+    models, asked = run(Listing("f", 3, Known(), ("r",), probe=most), 100, 0)
+    assert asked == [(False, 0), (False, 100), (True, 0)]
+    assert [one.total_hint for one in only(models, PlanfixObserved)] == [hint]
+
+
+@pytest.mark.parametrize(("most", "hint"), [(250, 251), (300, None)])
+def test_a_page_of_persons_is_told_when_it_is_known_how_many_companies_come(most: int, hint: int | None) -> None:
+    listing = Listing("f", 3, Known(), ("r",), probe=most)
+    models, asked = run(listing, 100, 200)
+    assert asked[:4] == [(False, 0), (False, 100), (True, 0), (True, most - 100)]
+    assert {one.total_hint for one in only(models, PlanfixObserved)} == {hint}
+
+
+def test_a_listing_whose_pages_are_held_begins_anew_elsewhere() -> None:
+    first = Listing("f", 3, Known(), ("r",), probe=5000)
+    first.take(answer(first.ask(), 300, 0), 5.0)
+    assert first.progress() is None
 
 
 def test_a_listing_that_goes_on_elsewhere_keeps_what_it_found_and_does_not_ask_again() -> None:
     first = Listing("f", 3, Known(), ("r",), probe=150)
-    for _ in range(3):
+    for _ in range(4):
         first.take(answer(first.ask(), 300, 0), 5.0)
     second = Listing("f", 3, Known(), ("r",), probe=150)
-    second.resume(first.progress())
+    second.resume(first.progress() or {})
     models, asked = run(second, 300, 0)
     assert {one.total_hint for one in only(models, PlanfixObserved)} == {151}
     assert asked[0] == (False, first.offset)

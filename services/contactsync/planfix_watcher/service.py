@@ -272,7 +272,7 @@ class PlanfixWatcher:
             if isinstance(work, Listing):
                 _explain_empty(work)
             await self._answered([job.seq, *job.shares], fence)
-        elif isinstance(work, Listing) and work.pages % SAVE_PAGES == 0:
+        elif isinstance(work, Listing) and work.pages and work.pages % SAVE_PAGES == 0:
             job.progress = work.progress()
             await self._bus.commit(fence, [_put(job)])
 

@@ -70,8 +70,8 @@ class Listing:
     listing, which tells only contacts that differ from what was told last. Pages are read until an empty one: a
     short page is not the end.
 
-    probe: after the first page that is not obviously all, and before anything is told, it is found out whether more
-    than so many contacts may come: then every page says so (`hint`).
+    probe: before anything is told, it is found out whether more than so many contacts may come: then every page says
+    so (`hint`). Where two pages and the first companies do not show it, a page beyond is asked for.
     """
 
     filter_id: str
@@ -89,7 +89,8 @@ class Listing:
     probe: int | None = None
     probes: list[tuple[bool, int]] = field(default_factory=list)
     """Requests under way for `probe`: companies or not, offset."""
-    held: tuple[ContactPage, float] | None = None
+    held: list[tuple[ContactPage, float]] = field(default_factory=list)
+    """Pages that are not told yet, and when they were asked for."""
     hint: int | None = None
     done: bool = False
 
@@ -107,35 +108,41 @@ class Listing:
             return self._end()
         if not self.began_at:
             self.began_at = began_at
-        if self.held is not None:
+        if self.probes:
             return self._probed(page)
         if page.count == 0:
             return self._end_of_pass()
-        if self.probe is not None and page.count >= NUMBERS_MAX // 2:
-            self.held = page, began_at
-            already = len(self.members)
-            self.probes = [(True, max(0, self.probe - already) if self.companies else 0)]
-            return []
-        return self._page(page, began_at)
+        self.offset += page.count
+        if self.probe is None or (not self.held and page.count < NUMBERS_MAX // 2):
+            return self._page(page, began_at)
+        if self.companies:
+            self.probes = [(True, max(0, self.probe - self._found()))]
+        elif self.held:
+            self.probes = [(True, 0)]
+        self.held.append((page, began_at))
+        return []
+
+    def _found(self) -> int:
+        return len(self.members.union(*(came(page) for page, _ in self.held)))
 
     def _probed(self, page: ContactPage) -> list[Model]:
-        """What came at the offset of a probe; after the last one goes on with the page that was held."""
+        """What came at the offset of a probe; after the last one the pages that were held are told."""
         asked, most = self.probes.pop(0), self.probe or 0
         if asked == (True, 0) and not self.companies:
             self.probes = probes_of(most, companies=page.count > 0)
         elif page.count:
             self.hint = most + 1
             self.probes.clear()
-        if self.probes or self.held is None:
-            return []
-        (held, began_at), self.held, self.probe = self.held, None, None
-        return self._page(held, began_at)
+        return [] if self.probes else self._release()
+
+    def _release(self) -> list[Model]:
+        held, self.held, self.probe = self.held, [], None
+        return [model for page, began_at in held for model in self._page(page, began_at)]
 
     def _page(self, page: ContactPage, began_at: float) -> list[Model]:
         self.pages += 1
         if self.pages > PAGES_MAX:
             raise Unavailable("a listing does not end", 60.0)
-        self.offset += page.count
         new = [contact for contact in page.contacts if contact.contact not in self.members]
         if not self.requests:
             new = [contact for contact in new if self.known.differs(self.filter_id, contact)]
@@ -160,6 +167,9 @@ class Listing:
         if not self.companies:
             self.companies, self.offset = True, 0
             return []
+        if self.held:  # all there is has come
+            self.hint = (self.probe or 0) + 1 if self._found() > (self.probe or 0) else None
+            return [*self._release(), *self._end()]
         before = self.known.of(self.filter_id)
         if not self.members and self.owner is not None and (before.told or not before.complete):
             self.asks_why = True
@@ -184,8 +194,10 @@ class Listing:
             for place, (low, high, members) in enumerate(parts, 1)
         ]
 
-    def progress(self) -> dict[str, Any]:
-        """What a successor needs to go on where this stopped."""
+    def progress(self) -> dict[str, Any] | None:
+        """What a successor needs to go on where this stopped; None while pages are held."""
+        if self.held:
+            return None
         return {
             "began_at": self.began_at,
             "companies": self.companies,
