@@ -61,6 +61,8 @@ STOP_ORDER: Final = ("gateway", "planfix-watcher", "google-watcher", "reconciler
 SIMULATED_CLIENT: Final = "simulated-client"
 SIMULATED_SECRET: Final = "simulated-secret"
 
+LOOKS_AT_ONCE: Final = 4
+"""Side by side in Planfix, where the installation has no spacing between requests."""
 STOP_S: Final = 25.0
 RETRY_MAX_S: Final = 30.0
 DAY_S: Final = 86_400.0
@@ -361,6 +363,7 @@ async def run_planfix_watcher(parts: Parts, stop: anyio.Event) -> None:
         poll_s=parts.settings.poll_planfix_seconds,
         full_scan_s=parts.settings.full_scan_seconds,
         remaining=lambda: _planfix_day(parts.quotas),
+        at_once=1 if parts.settings.planfix_requests_per_second else LOOKS_AT_ONCE,
     )
     subscriptions = await PlanfixPeek(parts.bus, parts.planfix).serve()
     try:

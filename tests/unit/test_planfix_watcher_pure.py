@@ -13,7 +13,7 @@ from contactsync.planfix.port import ContactPage, Employee, Filter
 from contactsync.planfix_watcher.confirm import Confirm, proofs
 from contactsync.planfix_watcher.known import FilterView, Known, view_of
 from contactsync.planfix_watcher.matching import Matching
-from contactsync.planfix_watcher.schedule import Rank, Turn, next_turn, pause_s, rank_of, retry_s
+from contactsync.planfix_watcher.schedule import Rank, Turn, next_turns, pause_s, rank_of, retry_s
 from contactsync.planfix_watcher.sweep import Sweeper
 from contactsync.planfix_watcher.work import (
     NUMBER_MAX,
@@ -383,13 +383,28 @@ def test_the_most_urgent_that_is_ready_goes_first_and_equals_in_their_order() ->
         Turn(Rank.CHANGE, 0, 3, "earlier"),
         Turn(Rank.HUMAN, 99, 1, "not yet"),
     ]
-    first = next_turn(turns, 10)
-    assert first is not None
-    assert first.of == "earlier"
-    assert next_turn(turns[3:], 10) is None
-    urgent = next_turn(turns, 100)
-    assert urgent is not None
-    assert urgent.of == "not yet"
+    assert [turn.of for turn in next_turns(turns, 10)] == ["earlier"]
+    assert next_turns(turns[3:], 10) == []
+    assert [turn.of for turn in next_turns(turns, 100)] == ["not yet"]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        pytest.param(Rank.BACKGROUND, ["a", "b", "c"], id="as many as may"),
+        pytest.param(Rank.HUMAN, ["sweep"], id="alone before them"),
+        pytest.param(Rank.CHANGE, ["a", "b"], id="those before it"),
+    ],
+)
+def test_looks_go_side_by_side_and_the_rest_alone(sweep: Rank, expected: list[str]) -> None:
+    turns = [
+        Turn(Rank.CHANGE, 0, 1, "a", alone=False),
+        Turn(Rank.CHANGE, 0, 2, "b", alone=False),
+        Turn(sweep, 0, 2.5, "sweep"),
+        Turn(Rank.CHANGE_LISTING, 0, 3, "c", alone=False),
+        Turn(Rank.CHANGE_LISTING, 0, 4, "d", alone=False),
+    ]
+    assert [turn.of for turn in next_turns(turns, 10, most=3)] == expected
 
 
 def test_polling_leaves_a_part_of_the_day_to_others() -> None:

@@ -97,3 +97,35 @@ async def test_a_look_learns_with_its_first_page_whether_more_contacts_come_than
     told = scene.told(filter_id)
     assert [m.total_hint for m in only(told, PlanfixObserved)] == [hint] * 3
     assert [m.members for m in only(told, PlanfixListed)] == [tuple(sorted(numbers))]
+
+
+async def test_looks_side_by_side_are_each_answered_once() -> None:
+    account = Account()
+    owner = account.planfix.add_employee("Eve", email="eve@x.example")
+    filters = []
+    for name in ("a", "b", "c"):
+        numbers = [account.planfix.add_contact({"name": f"{name}{n}"}) for n in range(3)]
+        filters.append(account.planfix.add_filter(name, owner, {"kind": "ids", "ids": numbers}))
+    clock = Clock(account.clock.now_s)
+    scene = Scene("planfix-watcher", clock)
+    fence = await scene.claim()
+    async with connected(account) as client:
+        watcher = PlanfixWatcher(scene.bus, scene.wakes, client, clock=clock, poll_s=60, full_scan_s=3600, at_once=4)
+        await watcher.gained([fence])
+        looks = [
+            LookPlanfix(request_id=f"{filter_id}.{n}", filter_id=filter_id, owner=owner, what="listing")
+            for filter_id in filters
+            for n in (1, 2)  # the same listing twice: one work answers both
+        ]
+        await watcher.handle(KEY, [scene.delivery(KEY, look) for look in looks], fence)
+        account.planfix.reset_counters()
+        for _ in range(8):
+            clock.now_s += 1.0
+            await watcher.handle(KEY, [], fence)
+        asked = account.planfix.counters["requests"]
+    everything = scene.told()
+    for filter_id in filters:
+        told = [m for m in everything if m.filter_id == filter_id]
+        assert [m.request_id for m in only(told, PlanfixObserved)] == [f"{filter_id}.1"]
+        assert sorted(m.request_id for m in only(told, PlanfixListed)) == [f"{filter_id}.1", f"{filter_id}.2"]
+    assert asked == {"POST /contact/list": 3 * 3}

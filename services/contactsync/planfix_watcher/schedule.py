@@ -5,6 +5,8 @@ Each piece of work (`work.py`) makes one request per turn and joins the line aga
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -43,17 +45,23 @@ def rank_of(look: LookPlanfix) -> Rank:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """`ready_at`: not before that (Unix seconds); `order`: among equals the lowest first; `of`: whose turn."""
+    """`ready_at`: not before that (Unix seconds); `order`: among equals the lowest first; `of`: whose turn;
+    `alone`: not side by side with others."""
 
     rank: Rank
     ready_at: float
     order: float
     of: Hashable
+    alone: bool = True
 
 
-def next_turn(turns: Iterable[Turn], now: float) -> Turn | None:
-    ready = [turn for turn in turns if turn.ready_at <= now]
-    return min(ready, key=lambda turn: (turn.rank, turn.order), default=None)
+def next_turns(turns: Iterable[Turn], now: float, most: int = 1) -> list[Turn]:
+    """Who goes now, the first in the line first: at most so many side by side, none that is to be alone."""
+    ready = heapq.nsmallest(
+        most, (turn for turn in turns if turn.ready_at <= now), key=lambda turn: (turn.rank, turn.order)
+    )
+    together = list(itertools.takewhile(lambda turn: not turn.alone, ready))
+    return together or ready[:1]
 
 
 def next_at(turns: Iterable[Turn]) -> float | None:

@@ -1,7 +1,8 @@
 """Watches Planfix: the one scheduler that reads the account for all filters.
 
 A thin shell: `schedule.py` says whose turn it is, `work.py` what to request and what follows from the answer. Each
-call of `handle` takes new looks in or gives one turn, so that whatever is urgent waits for one request at most. A
+call of `handle` takes new looks in or gives one turn, so that whatever is urgent waits for one request at most (where
+requests need no spacing, a few looks have their turns side by side). A
 look is committed before it is acknowledged and removed when it is answered; a listing's place is saved every few
 pages, so that a successor goes on where a killed watcher was.
 """
@@ -9,7 +10,7 @@ pages, so that a successor goes on where a killed watcher was.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 import anyio
@@ -20,7 +21,7 @@ from contactsync.planfix.port import ContactPage, PlanfixApi
 from contactsync.planfix_watcher.confirm import Confirm
 from contactsync.planfix_watcher.known import FilterView, Known, view_of
 from contactsync.planfix_watcher.matching import Matching
-from contactsync.planfix_watcher.schedule import Rank, Turn, next_at, next_turn, pause_s, rank_of, retry_s
+from contactsync.planfix_watcher.schedule import Rank, Turn, next_at, next_turns, pause_s, rank_of, retry_s
 from contactsync.planfix_watcher.sweep import Sweeper
 from contactsync.planfix_watcher.work import (
     NUMBERS_MAX,
@@ -78,7 +79,8 @@ class PlanfixWatcher:
     """The handler of the component `planfix-watcher`, whose only key is `planfix`.
 
     poll_s, full_scan_s: targets, stretched by the day's remainder; overlap_s: how far each delta reaches back behind
-    the one before; remaining: requests left today and the seconds until that is reset, None if unknown.
+    the one before; remaining: requests left today and the seconds until that is reset, None if unknown; at_once: so
+    many looks have their turns side by side.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class PlanfixWatcher:
         full_scan_s: float,
         overlap_s: float = 60.0,
         remaining: Callable[[], tuple[int, float] | None] = lambda: None,
+        at_once: int = 1,
     ) -> None:
         self._bus = bus
         self._mailboxes = mailboxes
@@ -101,6 +104,7 @@ class PlanfixWatcher:
         self._full_scan_s = full_scan_s
         self._overlap_s = overlap_s
         self._remaining = remaining
+        self._at_once = at_once
         self._counter = 0
         self._forget()
 
@@ -189,17 +193,22 @@ class PlanfixWatcher:
 
     def _turns(self) -> list[Turn]:
         turns = [*self._look_turns(), *self._poll_turns()]
-        return [Turn(turn.rank, max(turn.ready_at, self._held_until(turn.of)), turn.order, turn.of) for turn in turns]
+        return [replace(turn, ready_at=max(turn.ready_at, self._held_until(turn.of))) for turn in turns]
 
     def _held_until(self, of: Hashable) -> float:
         return max(self._paused_until, self._failures.get(of, (0, 0.0))[1])
 
     def _look_turns(self) -> Iterable[Turn]:
-        shared = {seq for job in self._jobs.values() for seq in job.shares}
+        shared = self._shared()
         for job in self._jobs.values():
             if job.seq not in shared:
-                of: Hashable = _SWEEP if job.look.what == "filter" else ("look", job.seq)
-                yield Turn(rank_of(job.look), job.look.not_before, job.seq, of)
+                swept = job.look.what == "filter"
+                of: Hashable = _SWEEP if swept else ("look", job.seq)
+                yield Turn(rank_of(job.look), job.look.not_before, job.seq, of, alone=swept)
+
+    def _shared(self) -> set[int]:
+        """Looks that another one's work answers."""
+        return {seq for job in self._jobs.values() for seq in job.shares}
 
     def _poll_turns(self) -> Iterable[Turn]:
         polled = [view for view in self._views.values() if view.polled]
@@ -220,9 +229,11 @@ class PlanfixWatcher:
                 yield Turn(Rank.ROTATION, at, at, ("rotation", view.filter_id))
 
     async def _step(self, fence: Fence) -> None:
-        turn = next_turn(self._turns(), self._clock())
-        if turn is None:
-            return
+        async with anyio.create_task_group() as tasks:
+            for turn in next_turns(self._turns(), self._clock(), self._at_once):
+                tasks.start_soon(self._take_turn, turn, fence)
+
+    async def _take_turn(self, turn: Turn, fence: Fence) -> None:
         try:
             await self._give(turn, fence)
         except VendorError as error:
@@ -233,7 +244,8 @@ class PlanfixWatcher:
     async def _give(self, turn: Turn, fence: Fence) -> None:
         match turn.of:
             case ("look", int(seq)):
-                await self._look_turn(self._jobs[seq], fence)
+                if (job := self._jobs.get(seq)) is not None:
+                    await self._look_turn(job, fence)
             case ("delta",):
                 await self._delta_turn(fence)
             case ("sweep",):
@@ -262,6 +274,8 @@ class PlanfixWatcher:
 
     async def _look_turn(self, job: _Job, fence: Fence) -> None:
         if job.work is None:
+            if job.seq in self._shared():  # by one whose turn began a moment ago
+                return
             job.work = self._work_for(job)
         work = job.work
         if not work.done:
@@ -311,7 +325,7 @@ class PlanfixWatcher:
 
     def _share(self, job: _Job, fits: Callable[[LookPlanfix], bool], room: int | None = None) -> None:
         """Let this job's work answer others of its kind that have not begun; `room`: for so many more numbers."""
-        taken = {seq for other in self._jobs.values() for seq in other.shares}
+        taken = self._shared()
         for other in self._jobs.values():
             same = (other.look.what, other.look.filter_id) == (job.look.what, job.look.filter_id)
             begun = other.work is not None or other.progress is not None or other.seq in taken
