@@ -202,13 +202,15 @@ class LookGoogle(Model):
 
     ``listing``: everything of this filter in a complete listing that began after the request; ``changes``: whatever
     changed up to now, told before the answer `GoogleCaughtUp`; ``people``: these resource names; ``match``:
-    candidates for these contacts, once the index is complete; ``label``: the label.
+    candidates for these contacts, once the index is complete; ``label``: the label. ``new_label`` (``listing`` only):
+    the filter holds nobody yet and its label was just made, so that an earlier listing and the changes since will do.
     """
 
     request_id: str
     filter_id: FilterToken
     account: str
     what: Literal["listing", "changes", "people", "match", "label"]
+    new_label: bool = False
     resources: tuple[str, ...] = ()
     match: tuple[MatchQuery, ...] = ()
     label: str | None = None

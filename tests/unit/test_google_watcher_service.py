@@ -311,6 +311,69 @@ async def test_one_listing_serves_all_that_wait(watched: Watched) -> None:
     assert {m.request_id for m in only(watched.scene.told(), GoogleListed)} == {"r1", "r2"}
 
 
+async def label_made(watched: Watched) -> None:
+    """The filter f3 gets its label after everybody was listed."""
+    await watched.scene.put(f"state.account.{ACCOUNT}.label.f3", orjson.dumps({"resource": "L3"}))
+    watched.scene.told()
+    watched.account.requests.clear()
+
+
+async def test_a_filter_with_a_new_label_needs_no_listing(watched: Watched) -> None:
+    await label_made(watched)
+    await watched.look("listing", filter_id="f3", new_label=True)
+    assert watched.account.requests == ["delta 0"]
+    (listed,) = watched.scene.told()
+    assert isinstance(listed, GoogleListed)
+    assert (listed.filter_id, listed.request_id, listed.resources, listed.last) == ("f3", "r", (), True)
+    assert listed.people_total == len(watched.account.people)
+    assert listed.began_at == watched.scene.clock.now_s
+    await watched.poll()
+    assert watched.account.requests == ["delta 0", "delta 0"]  # it was told of everything: no listing follows
+
+
+async def test_who_was_put_under_a_new_label_is_told_by_name(watched: Watched) -> None:
+    await label_made(watched)
+    watched.account.put("people/c9", "L3", given="Zoe")
+    await watched.look("listing", filter_id="f3", new_label=True)
+    told = watched.scene.told("f3")
+    assert names(only(told, GoogleObserved)) >= ["people/c9"]
+    assert [m.resources for m in only(told, GoogleListed)] == [("people/c9",)]
+    assert not any(request.startswith("full") for request in watched.account.requests)
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "an hour has passed",
+        "another filter needs one",
+        "its label is not known",
+        "the token has expired",
+        "many are under it",
+    ],
+)
+async def test_a_new_label_is_answered_by_a_listing_where(watched: Watched, why: str) -> None:
+    await label_made(watched)
+    looks = [LookGoogle(request_id="r", filter_id="f3", account=ACCOUNT, what="listing", new_label=True)]
+    match why:
+        case "an hour has passed":
+            watched.scene.clock.now_s += 3601
+        case "another filter needs one":
+            looks.append(LookGoogle(request_id="r1", filter_id="f1", account=ACCOUNT, what="listing"))
+        case "its label is not known":
+            looks = [looks[0].model_copy(update={"filter_id": "f4"})]
+        case "the token has expired":
+            watched.account.faults.append(("delta 0", TokenExpired("expired")))
+        case _:
+            for number in range(201):
+                watched.account.put(f"people/m{number}", "L3")
+    deliveries = [watched.scene.delivery(ACCOUNT, look) for look in looks]
+    await watched.watcher.handle(ACCOUNT, deliveries, watched.fence)
+    assert "full 0" in watched.account.requests
+    listed = only(watched.scene.told(), GoogleListed)
+    assert {(look.filter_id, look.request_id) for look in looks} <= {(m.filter_id, m.request_id) for m in listed}
+    assert len([m for m in listed if m.request_id == "r"]) == 1
+
+
 async def test_after_a_restart_only_what_changed_meanwhile_is_told(watched: Watched) -> None:
     watched.scene.told()
     watched.account.put("people/c1", "L1", 1, given="Anna")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from contactsync.reconciler.core.machine import Event
 from contactsync_contracts.contact import Element
 from contactsync_contracts.messages import (
     AccountObserved,
@@ -15,8 +16,10 @@ from contactsync_contracts.messages import (
     Kept,
     LookGoogle,
     LookPlanfix,
+    Model,
     Mutate,
     Pause,
+    Rebuild,
     Resume,
     Stamp,
     SyncFinished,
@@ -40,6 +43,24 @@ def enabling() -> Enable:
     return Enable(
         request_id="enable", filter_id=FILTER, filter_name="Clients", owner=7, account=ACCOUNT, google_email="a@x"
     )
+
+
+@pytest.mark.parametrize("found", [False, True])
+def test_only_the_first_listing_under_a_label_of_our_own_making_may_be_an_earlier_one(found: bool) -> None:
+    listings: list[bool] = []
+
+    class Heard(World):
+        def answers(self, message: Model) -> list[Event]:
+            if isinstance(message, LookGoogle) and message.what == "listing":
+                listings.append(message.new_label)
+            return super().answers(message)
+
+    world = Heard()
+    world.label_found = found
+    world.contact(1, given="Ann")
+    world.enable()
+    world.run(Rebuild(request_id="again", filter_id=FILTER))
+    assert listings == [not found, False]
 
 
 def test_the_first_sync_goes_label_google_planfix_candidates_writes() -> None:

@@ -63,6 +63,8 @@ class Account:
     recovering: bool = False
     catching_up: bool = False
     seen_at: float = 0.0
+    unread: int = 0
+    """People of the last listing that could not be read and so are not in the index."""
 
 
 def matches(account: Account, look: LookGoogle) -> Iterator[bytes]:
@@ -209,6 +211,7 @@ class Reading:
                 INCOMPLETE_RETRY_S,
             )
         account.index.keep_only(seen)
+        account.unread = len(seen) + unplaced - len(account.index.people)
         account.index.complete = True
         account.seen_at = began
         to_tell = [(look.filter_id, look.request_id) for look in asked]
@@ -222,6 +225,45 @@ class Reading:
         if not silent and page.next_sync_token is not None:
             account.cursor = Cursor(page.next_sync_token, self.parameters, began, labels)
             await self._save()
+
+    def new_labels(self, asked: Sequence[LookGoogle]) -> set[str] | None:
+        """The labels of these looks, if all of them were just made: whoever is under them by now comes with the
+        changes. None if a listing is needed."""
+        labels = {filter_id: label for label, filter_id in self.account.filters.items()}
+        if not asked or not all(look.new_label and look.filter_id in labels for look in asked):
+            return None
+        return {labels[look.filter_id] for look in asked}
+
+    async def answer_new(self, asked: Sequence[LookGoogle], *, cls: Class) -> None:
+        """Answer `listing` looks of new labels (`new_labels`) from the index, which has just been brought up to date.
+        People whom somebody has put under the label by now are read by name."""
+        if not asked:
+            return
+        account, began = self.account, self.account.seen_at
+        labels = {filter_id: label for label, filter_id in account.filters.items()}
+        # A label may have vanished meanwhile, or be an old one to which a filter has come back.
+        if (new := self.new_labels(asked)) is None or any(len(self._under(label)) > NAMES_MAX for label in new):
+            await self.full(asked, cls=cls)
+            return
+        for look in asked:
+            if names := self._under(labels[look.filter_id]):
+                await self.answer_people(look.model_copy(update={"resources": tuple(names), "cls": cls}))
+        total = len(account.index.people) + account.unread
+        await self._publish(
+            item
+            for look in asked
+            for item in self._listed(
+                look.filter_id, self._under(labels[look.filter_id]), began, total, look.request_id
+            )
+        )
+        if account.cursor is not None and account.cursor.labels is not None:
+            told = account.cursor.labels | {labels[look.filter_id] for look in asked}
+            account.cursor = replace(account.cursor, labels=told)
+            await self._save()
+
+    def _under(self, label: str) -> list[str]:
+        """Who was last seen with it."""
+        return [name for name, entry in self.account.index.people.items() if label in entry.labels]
 
     async def _listing_page(self, page_token: str | None, cls: Class) -> PeoplePage:
         try:
@@ -346,7 +388,7 @@ class Reading:
 
     def _members(self, label: Label) -> int:
         """Google leaves a count of 0 out, other servers every count: then those who were last seen with the label."""
-        return label.members or sum(1 for one in self.account.index.people.values() if label.resource in one.labels)
+        return label.members or len(self._under(label.resource))
 
     async def tell_connected(self, filters: Sequence[str], *, connected: bool, reason: str = "") -> None:
         now = self.clock()

@@ -247,19 +247,20 @@ class GoogleWatcher:
         # An account without a label has nobody to tell: not a request is spent on it. Whoever looks for a partner
         # gets what is known up to now, not up to the last time that somebody was to be told.
         due = (due and bool(account.filters)) or (index_asked and now - account.seen_at >= self._poll_s)
-        due = due or changes_asked
+        asked = [look.asked for look in listings]
+        new = reading.new_labels(asked)
+        due = due or changes_asked or new is not None
         read = next_read(
             account.cursor,
             now=now,
             parameters=self._parameters,
-            labels=account.filters.keys(),
-            full_s=min(self._full_s, ASKED_FULL_S) if changes_asked else self._full_s,
+            labels=account.filters.keys() - (new or ()),
+            full_s=min(self._full_s, ASKED_FULL_S) if changes_asked or new is not None else self._full_s,
             indexed=account.index.complete and not account.catching_up,
             due=due,
-            listing_asked=bool(listings) or (watch.listing_wanted and due),
+            listing_asked=(bool(listings) and new is None) or (watch.listing_wanted and due),
             index_asked=index_asked,
         )
-        asked = [look.asked for look in listings]
         cls = min((look.asked.cls for look in listings), key=_URGENCY.__getitem__, default=Class.BACKGROUND)
         match read:
             case Read.NONE:
@@ -270,6 +271,8 @@ class GoogleWatcher:
                 except TokenExpired:
                     account.cursor = account.cursor and account.cursor.expired()
                     await reading.full(asked, cls=cls)
+                else:
+                    await reading.answer_new(asked, cls=cls)
             case Read.FULL:
                 if account.catching_up:  # what the index knows was not told to everybody
                     account.index.clear()

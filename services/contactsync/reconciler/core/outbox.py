@@ -180,7 +180,9 @@ class Outbox:
         people = {b.link.resource for b in step.begun if b.ask and b.link.asked == "person" and b.link.resource}
         people |= wishes.people
         if wishes.google_listing is not None:
-            yield self._look_google(record, what="listing", request_id=wishes.google_listing)
+            # After a loss (`creates_wait`) the label may be older than what is known of it.
+            new = record.phase == "google" and not (record.label_found or record.creates_wait or record.counts)
+            yield self._look_google(record, what="listing", request_id=wishes.google_listing, new_label=new)
         if wishes.google_changes is not None:
             yield self._look_google(record, what="changes", request_id=wishes.google_changes)
         yield from self.match_looks(step)
