@@ -774,6 +774,11 @@ MESSAGES: dict[str, type[Model]] = {
 """Every message by the text of its ``Contactsync-Type`` header."""
 
 
+def type_name(contract: type[Model]) -> str:
+    """The ``Contactsync-Type`` header of its messages."""
+    return f"{contract.__name__}.v1"
+
+
 def type_of(message: Model) -> str:
     """The ``Contactsync-Type`` header of a message."""
-    return f"{type(message).__name__}.v1"
+    return type_name(type(message))

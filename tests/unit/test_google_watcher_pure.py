@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contactsync.google_watcher.answers import chunks, observed_json, person_json
+from contactsync.chunks import chunks
+from contactsync.google_watcher.answers import observed_json, person_json
 from contactsync.google_watcher.cursor import (
     LAST,
     TOKEN_AGE_MAX_S,
@@ -259,8 +260,8 @@ def test_only_what_moved_changes_the_version() -> None:
 
 def test_messages_stay_within_their_limits_and_lose_nobody() -> None:
     items = [b"x" * size for size in (5, 5, 20, 1, 1, 1)]
-    assert [len(chunk) for chunk in chunks(items, count_max=2, bytes_max=13)] == [2, 1, 2, 1]
-    assert [item for chunk in chunks(items, 2, 13) for item in chunk] == items
+    assert [len(chunk) for chunk in chunks(items, len, count_max=2, bytes_max=13)] == [2, 1, 2, 1]
+    assert [item for chunk in chunks(items, len, 2, 13) for item in chunk] == items
 
 
 def test_people_are_read_back_as_they_were_sent() -> None:

@@ -14,7 +14,7 @@ from contactsync.google.mapping import PersonWrite
 from contactsync.google.port import Json
 from contactsync.writer.account import AskKey
 from contactsync.writer.google_creates import Made, NotMade
-from contactsync.writer.identity import Ask, Known, United, Want, known_after, mark_of, settle
+from contactsync.writer.identity import Ask, Known, United, Want, known_after, mark_of
 from contactsync.writer.refused_fields import held_back
 from contactsync_contracts.contact import Contact
 from contactsync_contracts.messages import Class, GooglePerson, Kept, Outcome, SettledItem
@@ -175,7 +175,7 @@ def conclude(work: Work, verdict: Verdict, now: float = 0.0) -> tuple[Known, lis
             reason="" if nobody else verdict.reason,
         )
         items.append((ask, item))
-    return settle(before, work.united.asks, outcomes), items
+    return replace(before, wants={**before.wants, **outcomes}), items
 
 
 def item_of(

@@ -222,16 +222,6 @@ def handovers(
     return tuple(found)
 
 
-def settle(known: Known, asks: Iterable[Ask], outcomes: Mapping[str, Want]) -> Known:
-    """The record with what came of each ask (`outcomes` by filter: outcome, reason, removed, active)."""
-    wants = dict(known.wants)
-    for ask in asks:
-        wants[ask.filter_id] = replace(
-            outcomes[ask.filter_id], since=ask.since, two_way=ask.two_way, rev=ask.mutation.revision
-        )
-    return replace(known, wants=wants)
-
-
 # --- keeping ----------------------------------------------------------------------------------------------
 
 

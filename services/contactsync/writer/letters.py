@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from contactsync.chunks import chunks, spliced
 from contactsync.runtime.bus import Bus, Message
 from contactsync.runtime.dead import dead_letter, decoded
 from contactsync.runtime.ownership import Delivery
 from contactsync_contracts import subjects
 from contactsync_contracts.messages import (
-    BYTES_MAX,
-    CONTACTS_MAX,
     Forget,
     Handover,
     LabelSettled,
@@ -24,6 +23,7 @@ from contactsync_contracts.messages import (
     Mutate,
     Settled,
     SettledItem,
+    type_name,
     type_of,
 )
 
@@ -31,7 +31,7 @@ Clock = Callable[[], float]
 """Unix seconds."""
 
 SERVICE = "writer"
-_ROOM = BYTES_MAX - 8 * 1024  # the envelope around the items
+_SETTLED = type_name(Settled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +84,19 @@ class Outbox:
 
     def settled(self, filter_id: str, items: Iterable[SettledItem], *, answered_at: float, epoch: int) -> None:
         """Queue what came of a filter's mutations, in messages of at most 200 contacts and 512 kB."""
-        for number, chunk in enumerate(_chunks(items)):
-            message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, items=tuple(chunk))
+        encoded = ((item, item.model_dump_json(exclude_defaults=True).encode()) for item in items)
+        envelope = {"filter_id": filter_id, "target": self._target, "answered_at": answered_at}
+        for number, chunk in enumerate(chunks(encoded, lambda one: len(one[1]))):
+            first, _ = chunk[0]
             # With the moment: whoever lost an answer asks for the same revision again, perhaps within the two minutes
             # in which an id is remembered.
-            behind = f".behind-{chunk[0].latest}" if chunk[0].latest else ""
-            self._settled(message, f"{chunk[0].mutation_id}.{epoch}.{number}.{answered_at:.3f}{behind}")
+            behind = f".behind-{first.latest}" if first.latest else ""
+            suffix = f"{first.mutation_id}.{epoch}.{number}.{answered_at:.3f}{behind}"
+            self._settled(filter_id, spliced(envelope, "items", [body for _, body in chunk]), suffix)
 
     def handover(self, filter_id: str, handover: Handover, cause: str, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=(handover,))
-        self._settled(message, f"{cause}.handover-{handover.contact}.{epoch}")
+        self._settled(filter_id, message.model_dump_json().encode(), f"{cause}.handover-{handover.contact}.{epoch}")
 
     def handovers(
         self, filter_id: str, items: Sequence[Handover], cause: str, *, answered_at: float, epoch: int
@@ -101,25 +104,25 @@ class Outbox:
         """cause: what no other handover of these contacts has, however soon it follows; two that undo each other must
         not share an id."""
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, handovers=tuple(items))
-        self._settled(message, f"{cause}.handovers-{items[0].contact}.{epoch}")
+        self._settled(filter_id, message.model_dump_json().encode(), f"{cause}.handovers-{items[0].contact}.{epoch}")
 
     def forgotten(self, filter_id: str, wish: Forget, *, answered_at: float, epoch: int) -> None:
         message = Settled(
             filter_id=filter_id, target=self._target, answered_at=answered_at, forgotten=wish.mutation_id
         )
-        self._settled(message, f"{wish.mutation_id}.{self._target}.{epoch}")
+        self._settled(filter_id, message.model_dump_json().encode(), f"{wish.mutation_id}.{self._target}.{epoch}")
 
     def label(self, filter_id: str, label: LabelSettled, *, answered_at: float, epoch: int) -> None:
         message = Settled(filter_id=filter_id, target=self._target, answered_at=answered_at, label=label)
-        self._settled(message, f"{label.mutation_id}.{epoch}.{answered_at:.3f}")
+        self._settled(filter_id, message.model_dump_json().encode(), f"{label.mutation_id}.{epoch}.{answered_at:.3f}")
 
     def post(self, subject: str, message: Model, msg_id: str) -> None:
         self._waiting.append(Message(subject, message.model_dump_json().encode(), msg_id, type_of(message)))
 
-    def _settled(self, message: Settled, suffix: str) -> None:
-        filter_id = message.filter_id
+    def _settled(self, filter_id: str, body: bytes, suffix: str) -> None:
+        """body: a `Settled` as JSON."""
         msg_id = f"{subjects.token(filter_id)}.settled.{suffix}"
-        self.post(subjects.mailbox(filter_id, "settled"), message, msg_id)
+        self._waiting.append(Message(subjects.mailbox(filter_id, "settled"), body, msg_id, _SETTLED))
 
     async def flush(self) -> None:
         """Publish until acknowledged; what was not stays queued when this raises."""
@@ -127,17 +130,3 @@ class Outbox:
             sent = list(self._waiting)
             await self._bus.publish_many(sent)
             del self._waiting[: len(sent)]
-
-
-def _chunks(items: Iterable[SettledItem]) -> Iterable[list[SettledItem]]:
-    chunk: list[SettledItem] = []
-    size = 0
-    for item in items:
-        length = len(item.model_dump_json().encode())
-        if chunk and (len(chunk) >= CONTACTS_MAX or size + length > _ROOM):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(item)
-        size += length
-    if chunk:
-        yield chunk
