@@ -61,8 +61,7 @@ STOP_ORDER: Final = ("gateway", "planfix-watcher", "google-watcher", "reconciler
 SIMULATED_CLIENT: Final = "simulated-client"
 SIMULATED_SECRET: Final = "simulated-secret"
 
-LOOKS_AT_ONCE: Final = 4
-"""Side by side in Planfix, where the installation has no spacing between requests."""
+PLANFIX_AT_ONCE: Final = 4
 STOP_S: Final = 25.0
 RETRY_MAX_S: Final = 30.0
 DAY_S: Final = 86_400.0
@@ -149,7 +148,13 @@ def planfix_rest(settings: Settings, quotas: Quotas, metrics: Metrics, clock: Ca
         stamp_field=settings.planfix_stamp_field,
         metrics=metrics,
         clock=clock,
+        at_once=planfix_at_once(settings),
     )
+
+
+def planfix_at_once(settings: Settings) -> int:
+    """One request at a time, unless the installation has no spacing between them."""
+    return 1 if settings.planfix_requests_per_second else PLANFIX_AT_ONCE
 
 
 def google_limits(settings: Settings) -> GoogleLimits:
@@ -363,7 +368,7 @@ async def run_planfix_watcher(parts: Parts, stop: anyio.Event) -> None:
         poll_s=parts.settings.poll_planfix_seconds,
         full_scan_s=parts.settings.full_scan_seconds,
         remaining=lambda: _planfix_day(parts.quotas),
-        at_once=1 if parts.settings.planfix_requests_per_second else LOOKS_AT_ONCE,
+        at_once=planfix_at_once(parts.settings),
     )
     subscriptions = await PlanfixPeek(parts.bus, parts.planfix).serve()
     try:

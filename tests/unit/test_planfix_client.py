@@ -403,6 +403,58 @@ async def test_a_humans_request_overtakes_one_that_waits_for_the_quota() -> None
     assert order[2:] == [Class.CHANGE, Class.BACKGROUND, Class.BACKGROUND]
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_no_more_requests_than_agreed_are_under_way_at_once(at_once: int) -> None:
+    async def pace(_cls: Class) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    turns = Turns(Paced(pace), at_once)
+    under_way = most = done = 0
+
+    async def ask(cls: Class) -> None:
+        nonlocal under_way, most, done
+        async with turns.turn(cls):
+            under_way += 1
+            most = max(most, under_way)
+            await anyio.wait_all_tasks_blocked()
+            under_way -= 1
+            done += 1
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for number in range(7):
+                group.start_soon(ask, list(Class)[number % 3])
+    assert (most, done) == (at_once, 7)
+
+
+async def test_whoever_waits_for_the_quota_with_the_lowest_class_gives_way() -> None:
+    paced: list[Class] = []
+    quota = anyio.Event()
+
+    async def pace(cls: Class) -> None:
+        paced.append(cls)
+        if cls is not Class.HUMAN:
+            await quota.wait()
+
+    turns = Turns(Paced(pace), 2)
+
+    async def ask(cls: Class) -> None:
+        async with turns.turn(cls):
+            pass
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for cls in (Class.BACKGROUND, Class.CHANGE):
+                group.start_soon(ask, cls)
+                await anyio.wait_all_tasks_blocked()
+            async with anyio.create_task_group() as humans:
+                humans.start_soon(ask, Class.HUMAN)
+            assert paced[:3] == [Class.BACKGROUND, Class.CHANGE, Class.HUMAN]
+            await anyio.wait_all_tasks_blocked()
+            assert paced[3:] == [Class.BACKGROUND]  # the change kept its place
+            quota.set()
+
+
 async def test_a_cancelled_request_gives_its_turn_back() -> None:
     async def pace(_cls: Class) -> None:
         await anyio.lowlevel.checkpoint()

@@ -52,7 +52,7 @@ class PlanfixRest:
     """Implements `PlanfixApi`; an async context manager. All requests of a process go through one of these.
 
     `timezone`: of the token's employee (None: discovered). `stamp_field`: custom field that holds our marker of a
-    created contact besides `sourceObjectId`.
+    created contact besides `sourceObjectId`. `at_once`: requests side by side, where the account allows it.
     """
 
     def __init__(
@@ -68,8 +68,11 @@ class PlanfixRest:
         clock: Callable[[], float] = time.time,
         total_s: float = 30.0,
         carrier: Carrier | None = None,
+        at_once: int = 1,
     ) -> None:
-        self._transport = Transport(base_url, token, quota, metrics=metrics, total_s=total_s, carrier=carrier)
+        self._transport = Transport(
+            base_url, token, quota, metrics=metrics, total_s=total_s, carrier=carrier, at_once=at_once
+        )
         self._config = config
         self._stamp_field = stamp_field
         self._clock = clock

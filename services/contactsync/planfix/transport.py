@@ -1,4 +1,5 @@
-"""One request at a time to Planfix's REST API: turn, pace, bearer token, deadline, no redirects.
+"""Requests to Planfix's REST API, one at a time unless the account allows more: turn, pace, bearer token, deadline,
+no redirects.
 
 `answers.py` says what came of it; `client.py` knows the requests. Requests of this process take turns, humans'
 first; `runtime/quota.py` is the quota that all replicas share.
@@ -11,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -63,13 +65,17 @@ class Quota(Protocol):
 
 @dataclass(slots=True)
 class Turns:
-    """A lock that the highest class gets next; who only waits for the quota gives way to a higher class."""
+    """`at_once` places, of which the highest class gets the next one; who only waits for the quota gives way to a
+    higher class.
+    """
 
     quota: Quota
+    at_once: int = 1
     _waiting: list[tuple[int, int, anyio.Event]] = field(default_factory=list)
     _seen: int = 0
-    _busy: bool = False
-    _pacing: tuple[int, anyio.CancelScope] | None = None
+    _busy: int = 0
+    _pacing: dict[int, tuple[int, anyio.CancelScope]] = field(default_factory=dict)
+    """By place in the line: its rank, and what takes it out of there."""
 
     @asynccontextmanager
     async def turn(self, cls: Class) -> AsyncIterator[Permit]:
@@ -81,11 +87,11 @@ class Turns:
             try:
                 permit: Permit | None = None
                 with anyio.CancelScope() as scope:
-                    self._pacing = (rank, scope)
+                    self._pacing[place] = rank, scope
                     try:
                         permit = await self.quota.acquire(cls)
                     finally:
-                        self._pacing = None
+                        del self._pacing[place]
                 if permit is not None:
                     yield permit
                     return
@@ -93,11 +99,12 @@ class Turns:
                 self._leave()
 
     async def _enter(self, rank: int, place: int) -> None:
-        if not self._busy:
-            self._busy = True
+        if self._busy < self.at_once:
+            self._busy += 1
             return
-        if self._pacing is not None and rank < self._pacing[0]:
-            self._pacing[1].cancel()
+        last, scope = max(self._pacing.values(), key=itemgetter(0), default=(rank, None))
+        if scope is not None and rank < last:
+            scope.cancel()
         entry = (rank, place, anyio.Event())
         heapq.heappush(self._waiting, entry)
         try:
@@ -115,7 +122,7 @@ class Turns:
         if self._waiting:
             heapq.heappop(self._waiting)[2].set()
         else:
-            self._busy = False
+            self._busy -= 1
 
 
 class Carrier(Protocol):
@@ -139,10 +146,11 @@ class Carrier(Protocol):
 
 
 class HttpCarrier:
-    """Over HTTP, one request at a time."""
+    """Over HTTP, `at_once` requests side by side."""
 
-    def __init__(self, total_s: float) -> None:
+    def __init__(self, total_s: float, at_once: int = 1) -> None:
         self._total_s = total_s
+        self._at_once = at_once
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -152,7 +160,7 @@ class HttpCarrier:
         self._session = aiohttp.ClientSession(
             # A connection of its own for each request: one that turns out to be dead would cost a write its
             # certainty. A write that found no connection surely did nothing.
-            connector=aiohttp.TCPConnector(limit=1, force_close=True),
+            connector=aiohttp.TCPConnector(limit=self._at_once, force_close=True),
             timeout=aiohttp.ClientTimeout(total=self._total_s, connect=CONNECT_S, sock_connect=CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[trace],
@@ -201,13 +209,14 @@ class Transport:
         metrics: Metrics | None = None,
         total_s: float = TOTAL_S,
         carrier: Carrier | None = None,
+        at_once: int = 1,
     ) -> None:
         self._base = base_url.rstrip("/") + "/"
         self._token = token
         self._quota = quota
         self._metrics = metrics
-        self._turns = Turns(quota)
-        self._carrier = carrier or HttpCarrier(total_s)
+        self._turns = Turns(quota, at_once)
+        self._carrier = carrier or HttpCarrier(total_s, at_once)
         self._limited = 0
 
     def __repr__(self) -> str:
