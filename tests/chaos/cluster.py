@@ -97,6 +97,10 @@ class Cluster:
         node.process.kill()
         node.process.wait()
 
+    def signal(self, node: Node, number: signal.Signals) -> None:
+        assert node.process is not None
+        node.process.send_signal(number)
+
     def settled(self) -> None:
         """All nodes are there and have caught up."""
         from integration.installation import answers

@@ -2,7 +2,8 @@
 
 `python tests/chaos/run.py [--servers 1|3] [--faults 200] [--seed N]`: two replicas of each service, people at both
 ends, and at random: kill -9, SIGSTOP for longer than a lease, SIGTERM, a replica cut off from NATS, kill -9 of a NATS
-server, and kills and stops exactly before or after a commit, a claim, a publication, an acknowledgement, a request.
+server, one that stands still again and again as on a disk that is too slow, and kills and stops exactly before or
+after a commit, a claim, a publication, an acknowledgement, a request.
 
 `python tests/chaos/run.py --former [REVISION]`: half of the replicas run the code of an earlier release, and each
 changes over with every start: an upgrade and its taking back, again and again.
@@ -38,7 +39,8 @@ ARMED_S = 6.0
 PACE_S = (0.5, 2.0)
 SETTLE_S = 180.0
 SHOWN = 60
-FAULTS = ("kill", "stop", "term", "cut", "nats", "point")
+FAULTS = {"kill": 3, "stop": 2, "term": 2, "cut": 2, "nats": 1, "disk": 1, "point": 6}
+"""How often each is drawn, among all of them."""
 
 
 @dataclass
@@ -52,10 +54,10 @@ class Run:
 
     def fault(self) -> str:
         """One of the faults, to somebody who is at work; at least one replica of each service stays."""
-        kind = self.random.choices(FAULTS, [3, 2, 2, 2, 1, 6])[0]
+        kind = self.random.choices(list(FAULTS), list(FAULTS.values()))[0]
         replica = self.random.choice([r for r in self.site.replicas if r.service in WORKERS])
-        if kind == "nats":
-            what = self._nats()
+        if kind in ("nats", "disk"):
+            what = getattr(self, f"_{kind}")()
         else:
             if not replica.at_work or not self._other_at_work(replica):
                 return ""
@@ -101,6 +103,18 @@ class Run:
         self.site.cluster.start(node)
         self.site.cluster.settled()
         return f"node {node.number}"
+
+    def _disk(self) -> str:
+        """Each write takes long: the server stands still, works a moment, stands still."""
+        node = self.random.choice([one for one in self.site.cluster.nodes if one.alive])
+        still_s = self.random.uniform(0.3, 1.5)
+        for _ in range(5):
+            self.site.cluster.signal(node, signal.SIGSTOP)
+            time.sleep(still_s)
+            self.site.cluster.signal(node, signal.SIGCONT)
+            self.people.act()
+            time.sleep(0.1)
+        return f"node {node.number}, {still_s:.1f} s at a time"
 
     def _point(self, replica: Replica) -> str:
         """Armed until somebody comes by."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from contactsync.runtime.bus import Bus, Fence, Put, Transient
+from contactsync.runtime.bus import Bus, Fence, Message, Put, Transient
 from contactsync.runtime.embedded import DataDirInUse, EmbeddedNats
 from contactsync.runtime.nats_bus import connect
 from contactsync.runtime.nats_link import LinkSettings, LinkState
@@ -109,6 +109,59 @@ async def test_a_server_killed_in_mid_stream_loses_nothing_and_repeats_nothing(t
         assert len(kept) == len(KEYS)
         info = await bus.link.api("STREAM.INFO.FILTERS")
         assert info["state"]["last_seq"] == len(KEYS) * EACH, "a message was stored twice"
+
+
+async def test_a_disk_that_hangs_again_and_again_delays_and_loses_nothing(tmp_path: Path) -> None:
+    """The server stands still as it does while a write does not come back from the disk, for less than a lease."""
+    async with EmbeddedNats(tmp_path) as server, connect(LinkSettings(server.url)) as bus:
+        await provision(bus.link)
+        ledger, component = Ledger(bus), Component(bus, RECONCILER)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(component.run, ledger)
+            tasks.start_soon(publish_all, bus)
+            await until(lambda: ledger.handled > 0)
+            for _ in range(6):
+                os.kill(server.pid, signal.SIGSTOP)
+                await anyio.sleep(0.8)
+                os.kill(server.pid, signal.SIGCONT)
+                await anyio.sleep(0.05)
+            await until(lambda: ledger.handled == len(KEYS) * EACH)
+            assert component.trouble is None
+            assert (ledger.lost_, ledger.repeated, server.restarts) == ([], 0, 0)
+            tasks.cancel_scope.cancel()
+        assert ledger.last == dict.fromkeys(KEYS, EACH)
+
+
+async def test_more_messages_for_one_key_than_are_held_at_once_are_all_handled_in_their_order(tmp_path: Path) -> None:
+    many = RECONCILER.unacked_max + 500
+    key = KEYS[0]
+    neighbour = next(str(n) for n in range(1000) if str(n) != key and partition_of(str(n)) == partition_of(key))
+    handled: dict[str, list[int]] = {key: [], neighbour: []}
+    go = anyio.Event()
+    held: list[int] = []
+
+    class Slow(Ledger):
+        async def handle(self, key: str, deliveries: Sequence[Delivery], fence: Fence) -> None:
+            held.append(component.unacked)
+            await go.wait()
+            handled[key] += [int(delivery.data) for delivery in deliveries]
+
+    async with EmbeddedNats(tmp_path, sync_interval="2m") as server, connect(LinkSettings(server.url)) as bus:
+        await provision(bus.link)
+        messages = [
+            Message(f"contacts.v1.filter.{key}.sync", str(n).encode(), f"{key}.{n}", "T.v1") for n in range(many)
+        ]
+        await bus.publish_many(messages)
+        await bus.publish(f"contacts.v1.filter.{neighbour}.sync", b"0", msg_id="neighbour", type_="T.v1")
+        component = Component(bus, RECONCILER)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(component.run, Slow(bus))
+            await until(lambda: component.unacked == RECONCILER.unacked_max)
+            go.set()
+            await until(lambda: len(handled[key]) == many and len(handled[neighbour]) == 1, seconds=60)
+            tasks.cancel_scope.cancel()
+    assert handled[key] == list(range(many))
+    assert max(held) <= RECONCILER.unacked_max
 
 
 async def test_a_second_replica_takes_its_share_in_order_while_messages_flow(tmp_path: Path) -> None:
