@@ -10,7 +10,7 @@ pages, so that a successor goes on where a killed watcher was.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 import anyio
@@ -192,8 +192,10 @@ class PlanfixWatcher:
     # ---- the line
 
     def _turns(self) -> list[Turn]:
-        turns = [*self._look_turns(), *self._poll_turns()]
-        return [replace(turn, ready_at=max(turn.ready_at, self._held_until(turn.of))) for turn in turns]
+        return [*self._look_turns(), *self._poll_turns()]
+
+    def _turn(self, rank: Rank, ready_at: float, order: float, of: Hashable, *, alone: bool = True) -> Turn:
+        return Turn(rank, max(ready_at, self._held_until(of)), order, of, alone)
 
     def _held_until(self, of: Hashable) -> float:
         return max(self._paused_until, self._failures.get(of, (0, 0.0))[1])
@@ -204,29 +206,33 @@ class PlanfixWatcher:
             if job.seq not in shared:
                 swept = job.look.what == "filter"
                 of: Hashable = _SWEEP if swept else ("look", job.seq)
-                yield Turn(rank_of(job.look), job.look.not_before, job.seq, of, alone=swept)
+                yield self._turn(rank_of(job.look), job.look.not_before, job.seq, of, alone=swept)
 
     def _shared(self) -> set[int]:
         """Looks that another one's work answers."""
         return {seq for job in self._jobs.values() for seq in job.shares}
 
     def _poll_turns(self) -> Iterable[Turn]:
-        polled = [view for view in self._views.values() if view.polled]
         # Also without filters: their records are read again when the time has come.
-        yield Turn(Rank.DELTA, 0.0 if self._delta else self._delta_at, 0, _DELTA)
+        yield self._turn(Rank.DELTA, 0.0 if self._delta else self._delta_at, 0, _DELTA)
         if self._views:
-            yield Turn(Rank.SWEEP, self._sweep_at, 0, _SWEEP)
+            yield self._turn(Rank.SWEEP, self._sweep_at, 0, _SWEEP)
         for filter_id, companies in self._pending:
-            yield Turn(Rank.MEMBERSHIP, 0.0, 0, ("member", filter_id, companies))
+            yield self._turn(Rank.MEMBERSHIP, 0.0, 0, ("member", filter_id, companies))
         if self._rotation is not None:
-            yield Turn(Rank.ROTATION, self._rotation_at, 0, ("rotation", self._rotation.filter_id))
-            return
+            yield self._turn(Rank.ROTATION, self._rotation_at, 0, ("rotation", self._rotation.filter_id))
+        elif (first := min(self._rotations(), default=None)) is not None:
+            at, filter_id = first
+            yield Turn(Rank.ROTATION, at, at, ("rotation", filter_id))
+
+    def _rotations(self) -> Iterable[tuple[float, str]]:
+        """When each filter's next background listing is due: the first one has its turn, of a thousand."""
         listing = {job.look.filter_id for job in self._jobs.values() if job.look.what == "listing"}
         interval_s = self._full_scan_s if self._delta_works is not False else self._full_scan_s / 4
-        for view in polled:
-            if view.rotates and view.filter_id not in listing:
+        for view in self._views.values():
+            if view.polled and view.rotates and view.filter_id not in listing:
                 at = max(self._known.of(view.filter_id).listed_at + interval_s, self._rotation_at)
-                yield Turn(Rank.ROTATION, at, at, ("rotation", view.filter_id))
+                yield max(at, self._held_until(("rotation", view.filter_id))), view.filter_id
 
     async def _step(self, fence: Fence) -> None:
         async with anyio.create_task_group() as tasks:
