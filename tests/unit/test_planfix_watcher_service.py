@@ -284,6 +284,22 @@ async def test_two_listings_of_a_filter_are_one(watched: Watched) -> None:
     assert [m.request_id for m in only(watched.scene.told("f"), PlanfixListed)] == ["r1", "r2"]
 
 
+async def test_a_runs_listing_that_is_asked_for_again_is_the_one_under_way(watched: Watched) -> None:
+    """As a new owner of the filter asks, who cannot know what the old one has said."""
+    watched.scene.told()
+    watched.planfix.asked.clear()
+    await watched.look("listing", request_id="run-1")
+    await watched.turns(1)
+    await watched.look("listing", request_id="run-1")
+    await watched.settle()
+    assert watched.planfix.asked.count("list f 0") == 2  # persons, companies
+    assert [m.request_id for m in only(watched.scene.told("f"), PlanfixListed)] == ["run-1"]
+    assert await watched.looks_kept() == 0
+    await watched.look("listing", request_id="run-1")  # an answer may have been lost with its asker: once more
+    await watched.settle()
+    assert [m.request_id for m in only(watched.scene.told("f"), PlanfixListed)] == ["run-1"]
+
+
 async def test_hints_are_asked_together_and_unknown_contacts_in_all_filters(watched: Watched) -> None:
     watched.planfix.put(9, "g")
     watched.scene.told()

@@ -176,15 +176,22 @@ class PlanfixWatcher:
         self._mailboxes.wake(key, self._clock() + self._poll_s if at is None else at)
 
     async def take_in(self, deliveries: Sequence[Delivery], fence: Fence) -> None:
-        """Commit these looks; from then on they are answered even if this process is not there any more."""
+        """Commit these looks; from then on they are answered even if this process is not there any more.
+
+        A run's listing that is asked for again, by a new owner of the filter that cannot know whether the old one has
+        said it, is the one that is under way: of a large filter another one would cost minutes of requests.
+        """
         jobs: list[_Job] = []
+        runs = {_run_of(job.look): seq for seq, job in self._jobs.items()}
         for delivery in deliveries:
             look = await decoded(self._bus, SERVICE, None, delivery, LookPlanfix)
             if look is None:
                 continue
-            known = self._jobs.get(delivery.stream_seq)
-            if known is None or known.look != look:
-                jobs.append(_Job(delivery.stream_seq, look))
+            seq, run = delivery.stream_seq, _run_of(look)
+            known = self._jobs.get(seq)
+            again = run is not None and runs.setdefault(run, seq) != seq
+            if not again and (known is None or known.look != look):
+                jobs.append(_Job(seq, look))
         for at in range(0, len(jobs), COMMIT_MAX - 1):
             await self._bus.commit(fence, [_put(job) for job in jobs[at : at + COMMIT_MAX - 1]])
         self._jobs |= {job.seq: job for job in jobs}
@@ -557,6 +564,12 @@ class PlanfixWatcher:
 
 def _kinds(contacts: Iterable[PlanfixContact]) -> list[tuple[int, bool]]:
     return [(contact.contact, contact.is_company) for contact in contacts]
+
+
+def _run_of(look: LookPlanfix) -> tuple[str, int | None, str] | None:
+    """What makes a listing the same as another one."""
+    asked = look.what == "listing" and look.request_id
+    return (look.filter_id, look.owner, look.request_id) if asked else None
 
 
 def _put(job: _Job) -> Put:
