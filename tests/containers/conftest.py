@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [report for report in terminalreporter.stats.get("skipped", ()) if "tests/containers/" in report.nodeid]
     if skipped:
-        terminalreporter.write_line(f"!! tests/containers: {len(skipped)} SKIPPED, the reasons are above", red=True)
+        terminalreporter.write_line(f"!! tests/containers: {len(skipped)} SKIPPED, the reasons are below", red=True)
 
 
 @pytest.fixture(scope="session")
