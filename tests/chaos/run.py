@@ -38,8 +38,7 @@ LEASE_S = {1: 4.0, 3: 7.0}
 ARMED_S = 6.0
 PACE_S = (0.5, 2.0)
 SETTLE_S = 180.0
-LOOK_S = 2.0
-"""Between two looks at all people of an account, which cost the simulator as much as the sync."""
+LOOK_S = 1.0
 SHOWN = 60
 FAULTS = {"kill": 3, "stop": 2, "term": 2, "cut": 2, "nats": 1, "disk": 1, "point": 6}
 """How often each is drawn, among all of them."""
@@ -194,7 +193,7 @@ def first_sync(site: Site, contacts: int, say: bool) -> list[str]:
     while there < contacts:
         site.tend()
         if time.monotonic() >= next_look:
-            now = len(installation.people(one.email))
+            now = int(installation.look("google", "count_people", account=one.email))
             if now < there:
                 return [f"progress went back from {there} to {now}"]
             if say and now != there:

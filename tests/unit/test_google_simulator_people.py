@@ -172,6 +172,7 @@ def test_deleting_a_label_with_its_people_is_noted(phone: Phone) -> None:
     phone.call("DELETE", label, deleteContacts="true")
     assert phone.google.violations[0]["kind"] == "delete_contacts_with_group"
     assert phone.google.dump()["trash"] == [person["resourceName"]]
+    assert phone.google.count_people(EMAIL) == len(phone.google.dump()["people"]) == 0
 
 
 def test_a_merge_unites_two_people_and_names_the_loser(phone: Phone) -> None:

@@ -32,6 +32,7 @@ class GoogleHands(GoogleGroups):
             "add_person",
             "add_private_people",
             "add_to_label",
+            "count_people",
             "create_label",
             "delete_label",
             "delete_person",
@@ -228,6 +229,10 @@ class GoogleHands(GoogleGroups):
             "groups": [group_json(owner, group, mask) for group in groups],
             "trash": list(owner.trash),
         }
+
+    def count_people(self, account: str) -> int:
+        """How many `dump` would show."""
+        return sum(not version.deleted for version in self.account(account).people.current.values())
 
     def shown(self, account: str, resource_name: str) -> dict[str, Any] | None:
         """One person as `dump` shows it, None when there is none of this name."""

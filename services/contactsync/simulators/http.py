@@ -23,7 +23,7 @@ from .google_errors import GoogleError
 from .wire import Request, Response
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
-_FIGURES: Final = frozenset({"dump", "counters", "violations", "statistics", "journal"})
+_FIGURES: Final = frozenset({"count_people", "dump", "counters", "violations", "statistics", "journal"})
 
 
 class Simulator(Protocol):
