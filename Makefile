@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The order of sets belongs to a case of the simulation: the same everywhere, so that a printed case plays again.
 export PYTHONHASHSEED := 0
 
-.PHONY: help setup fmt lint types imports contracts test containers sim chaos mutants bench bench-scan bench-edits bench-links bench-takeover bench-many screenshots demo lock clean
+.PHONY: help setup fmt lint types imports contracts test containers sim chaos mutants bench bench-scan bench-edits bench-links bench-takeover bench-many bench-list bench-gateway screenshots demo lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show these words
@@ -79,6 +79,12 @@ bench-takeover: $(STAMP) ## How long a filter waits when its owner dies, or stop
 
 bench-many: $(STAMP) ## A thousand filters over two hundred accounts: first sync, a second replica, rest
 	$(BIN)/python tests/benchmarks/many_filters.py $(BENCH)
+
+bench-list: $(STAMP) ## The console's contact list of a filter of 25,000: first opening, pages, searches
+	$(BIN)/python tests/benchmarks/contact_list.py $(BENCH)
+
+bench-gateway: $(STAMP) ## A storm of webhooks; fifty people who watch a first sync
+	$(BIN)/python tests/benchmarks/gateway.py $(BENCH)
 
 screenshots: $(STAMP) ## Every page of the console, light, dark and on a phone, into build/screenshots (needs Chromium)
 	CONTACTSYNC_SCREENSHOTS=build/screenshots $(BIN)/python -m pytest tests/browser

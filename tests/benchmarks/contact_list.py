@@ -1,7 +1,7 @@
 """The console's contact list: how long until a large filter is first shown, and then any page and any search.
 
-    .venv/bin/python tests/benchmarks/contact_list.py
-    .venv/bin/python tests/benchmarks/contact_list.py --contacts 25000 --others 75000
+    make bench-list
+    make bench-list BENCH="--contacts 25000 --others 75000"
 
 The links of one filter, and of another beside it, are put into an embedded NATS server as the reconciler stores a
 link that is in sync. One `contactsync run reconciler` starts beside it; what is measured is the time from a question
