@@ -16,7 +16,7 @@ export PYTHONHASHSEED := 0
 .DEFAULT_GOAL := help
 
 help: ## Show these words
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 16
 
 setup: $(STAMP) ## Make the virtual environment with the locked dependencies
 
