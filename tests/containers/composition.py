@@ -66,7 +66,7 @@ class Composition:
         self.compose("up", "-d", "--wait", *without, timeout_s=280)
 
     def down(self) -> None:
-        self.compose("down", "--volumes", "--timeout", "5")
+        self.compose("down", "--volumes", "--timeout", "2")
 
     # ---- containers
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
-from testcontainers.core.image import DockerImage
+from engine import run
 
-ROOT = Path(__file__).parents[2]
 NO_ENGINE = "no container engine here (`docker info` fails)"
 
 
@@ -36,8 +33,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def image() -> Iterator[str]:
-    """The name of the image, built from this tree."""
-    build = DockerImage(ROOT, tag="contactsync:tested", dockerfile_path="deploy/Dockerfile", clean_up=False, rm=True)
-    with build as built:
-        yield str(built)
+def image() -> str:
+    """The name of the image, built from this tree as the README says."""
+    run("build", "-q", "-f", "deploy/Dockerfile", "-t", "contactsync:tested", ".", timeout_s=250)
+    return "contactsync:tested"

@@ -36,11 +36,11 @@ def prometheus_image() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Composition]:
+def site(image: str) -> Iterator[Composition]:
     if run("compose", "version", check=False).returncode:
         pytest.skip("no `docker compose` here")
     composition = Composition("contactsync:composed", prometheus_image())
-    # Of a name that is not there yet, so that Compose has to build it.
+    # Of a name that is not there yet, so that Compose has to build it: from what is left of the build of `image`.
     run("image", "rm", "--force", composition.image, check=False)
     try:
         composition.up()
