@@ -39,8 +39,9 @@ from contactsync.runtime.ownership import (
     Handler,
 )
 from contactsync.runtime.pacing import DAILY
+from contactsync.runtime.permissions import inbox_prefix
 from contactsync.runtime.quota import Clock, GoogleLimits, PlanfixLimits, Quotas
-from contactsync.runtime.settings import Settings
+from contactsync.runtime.settings import Settings, SettingsError
 from contactsync.runtime.vault import Vault
 
 if TYPE_CHECKING:
@@ -113,12 +114,22 @@ Service = Callable[[Parts, anyio.Event], Awaitable[None]]
 
 
 def link_settings(settings: Settings, url: str, name: str) -> LinkSettings:
+    """NATS_CREDS is a file of credentials, or one that holds nothing but an NKEY seed. Raises SettingsError."""
+    creds, seed = settings.nats_creds, None
+    if creds is not None:
+        try:
+            text = creds.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problem = f"CONTACTSYNC_NATS_CREDS: {creds} cannot be read: {type(error).__name__}"
+            raise SettingsError((problem,)) from error
+        seed = text if text.startswith("SU") else None
     return LinkSettings(
         url,
         name=name,
-        creds=str(settings.nats_creds) if settings.nats_creds else None,
+        creds=str(creds) if creds and seed is None else None,
+        nkey_seed=seed,
         tls_ca=str(settings.nats_tls_ca) if settings.nats_tls_ca else None,
-        inbox_prefix=f"_INBOX_{name}",
+        inbox_prefix=inbox_prefix(name),
     )
 
 

@@ -29,6 +29,7 @@ import pytest
 from contactsync.client import Client
 from contactsync.runtime.nats_bus import NatsBus, connect
 from contactsync.runtime.nats_link import LinkSettings
+from contactsync.runtime.permissions import inbox_prefix
 from contactsync.simulators.invariants import Checker, Snapshot, Synced
 from gateway_world import Answer, Browser, choice
 
@@ -192,10 +193,14 @@ class Installation:
     def ask(self, question: Callable[[Client, NatsBus], Awaitable[T]], *, url: str | None = None) -> T:
         """Run `question` on a connection of its own."""
         at = url or self.nats_url()
+        link = LinkSettings(at, name="contactsync-test")
+        if creds := self.settings.get("NATS_CREDS"):
+            seed = Path(creds).read_text()
+            link = LinkSettings(at, nkey_seed=seed, inbox_prefix=inbox_prefix("contactsync-cli"))
 
         async def main() -> T:
             found: list[T] = []
-            async with connect(LinkSettings(at, name="contactsync-test"), lambda *_: None) as bus:
+            async with connect(link, lambda *_: None) as bus:
                 found.append(await question(Client(bus), bus))
             return found[0]
 
