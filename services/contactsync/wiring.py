@@ -62,7 +62,7 @@ STOP_ORDER: Final = ("gateway", "planfix-watcher", "google-watcher", "reconciler
 SIMULATED_CLIENT: Final = "simulated-client"
 SIMULATED_SECRET: Final = "simulated-secret"
 
-PLANFIX_AT_ONCE: Final = 4
+PLANFIX_AT_ONCE: Final = 8
 STOP_S: Final = 25.0
 RETRY_MAX_S: Final = 30.0
 DAY_S: Final = 86_400.0

@@ -57,10 +57,11 @@ class ServerNotFound(Exception):
     """There is no `nats-server` beside the interpreter or on PATH."""
 
 
-MEMORY_SOFT_LIMIT = "240MiB"
-"""Go's collector works harder near it; the server may still take more. A first sync of 25,000 contacts otherwise
-leaves hundreds of megabytes of garbage behind; a limit below what is really needed (half as much, for the index of
-100,000 contacts) would have it collect all the time (tests/benchmarks)."""
+MEMORY_SOFT_LIMIT = "512MiB"
+GARBAGE_PERCENT = "50"
+"""Go's collector runs when half as much garbage as there is in use has come together: a first sync of 25,000 contacts
+leaves hundreds of megabytes of it behind. The soft limit must lie above what is in use, or the collector takes half
+of the processor (tests/benchmarks: 240 MiB for the index of 100,000 contacts). The server may take more even so."""
 
 
 class ServerFailed(Exception):
@@ -153,7 +154,7 @@ class EmbeddedNats:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "GOMEMLIMIT": MEMORY_SOFT_LIMIT, "GOGC": "50"},
+            env={**os.environ, "GOMEMLIMIT": MEMORY_SOFT_LIMIT, "GOGC": GARBAGE_PERCENT},
             start_new_session=True,  # Ctrl-C is for us: the server has to outlive our last commits
             preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
         )
