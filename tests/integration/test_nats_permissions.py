@@ -23,7 +23,7 @@ from integration.installation import Installation, answers, free_port, installed
 pytestmark = [pytest.mark.nats, pytest.mark.timeout(180)]
 
 SERVICES = ("planfix-watcher", "google-watcher", "reconciler", "writer", "gateway")
-USERS_CONF = Path(__file__).parents[2] / "deploy" / "nats" / "users.conf"
+USERS_CONF = Path(__file__).parents[2] / "k8s" / "nats" / "users.conf"
 CONFIG = """\
 host: 127.0.0.1
 port: {port}
@@ -55,7 +55,7 @@ class Server:
 
 @contextmanager
 def guarded(folder: Path) -> Iterator[Server]:
-    """A server with the users of `deploy/nats/users.conf` and throw-away keys."""
+    """A server with the users of `k8s/nats/users.conf` and throw-away keys."""
     seeds: dict[str, str] = {}
     keys: dict[str, str] = {}
     for name in (*users(), "sys"):

@@ -1,7 +1,7 @@
 """Who may say and hear what on NATS: a user for each service, one for the operator, one for other teams.
 
 `python -m contactsync.runtime.permissions` prints the part of the server's configuration that says so
-(`deploy/nats/users.conf`); the public keys come from the server's environment. A user hears answers in its own inbox
+(`k8s/nats/users.conf`); the public keys come from the server's environment. A user hears answers in its own inbox
 only. What all may read is STATE, where secrets are encrypted; what each may write is its own part of it.
 """
 
