@@ -119,6 +119,10 @@ class Actor:
     def machine(self) -> Machine | None:
         return self._machine
 
+    def pause(self) -> None:
+        """Nothing has come for a while: whole links are not kept any longer, what is known of them in brief is."""
+        self._recent.clear()
+
     def rest(self) -> int | None:
         """Let go of everything, if nothing goes on here: the next message loads it again. How many links that were,
         None if something goes on."""

@@ -100,7 +100,10 @@ class Reconciler:
         links = self.links
         for key in idle:
             actor = self._actors.get(key)
-            if links > self._kept_links and actor is not None and (freed := actor.rest()) is not None:
+            if actor is None:
+                continue
+            actor.pause()
+            if links > self._kept_links and (freed := actor.rest()) is not None:
                 links -= freed
                 yield key
 

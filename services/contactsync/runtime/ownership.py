@@ -50,6 +50,7 @@ from contactsync.runtime.mailbox import (
     Partition,
     partition_of,
 )
+from contactsync.runtime.memory import give_back
 from contactsync.runtime.metrics import Metrics
 from contactsync.runtime.shares import FREE, Claim, View, moves, view_of
 from contactsync.runtime.timers import Timers
@@ -566,8 +567,11 @@ class Component:
                 if owned is not None and owned.at_work and key not in owned.mail.boxes:
                     idle.append(key)
             if idle:
-                for key in self._handler.rest(idle):
+                rested = list(self._handler.rest(idle))
+                for key in rested:
                     del self._awake[key]
+                if rested:
+                    give_back()
 
     def _after_reconnection(self) -> None:
         for owned in self._owned.values():
