@@ -16,8 +16,8 @@ _last = 0.0
 def give_back() -> None:
     """After much was let go of, not more than once a minute: it takes a twentieth of a second in a large process.
 
-    Cycles are looked for, which happens rarely by itself (`cli_run`), and the C library returns its free pages, which it
-    otherwise keeps for ever.
+    Cycles are looked for, which happens rarely by itself (`cli_run`), and the C library returns its free pages, which
+    it otherwise keeps for ever.
     """
     global _last
     now = time.monotonic()
