@@ -1,4 +1,4 @@
-"""The alerts in deploy/prometheus: promtool accepts them, and they speak of metrics and runbook sections that exist."""
+"""The alerts in deploy/prometheus: promtool accepts them; their metrics, runbook sections and commands exist."""
 
 from __future__ import annotations
 
